@@ -1,0 +1,1 @@
+"""CRCFP: semi-supervised semantic segmentation of histology images, in JAX and Flax."""

@@ -1,0 +1,99 @@
+"""Every setting, with its default, unit and source, in one place.
+
+A config file holds differences from `default()` only. Defaults follow the paper's text (Bashir et al. 2023,
+arXiv 2301.13141) where it speaks and its authors' release where the paper is silent; the comment says which.
+"""
+
+from ml_collections import ConfigDict
+
+
+def default() -> ConfigDict:
+    """Returns the locked default settings: an unknown key is an error, not a new key."""
+    c = ConfigDict()
+    c.method = "crcfp"  # a name of crcfp_jax.methods
+    c.fraction = "1/8"  # share of the training units whose labels are used
+    c.seed = 1  # of the split, the initial weights, the data order and every random draw
+
+    c.data = ConfigDict()
+    c.data.name = "bcss"  # a name of data_pipelines.build
+    c.data.dir = "data"  # folder that holds the built data sets
+    c.data.split_unit = "default"  # monuseg only: 'crop' (= default) or 'image'
+    c.data.side = 320  # pixels; side of a training crop and of an evaluation window (paper)
+    c.data.base_size = 400  # pixels; long side of a tile at scale 1 (release)
+    c.data.labelled_scale = (0.5, 2.0)  # uniform factor on base_size (release)
+    c.data.unlabelled_scale = (0.8, 2.0)  # likewise, for the image that both crops are cut from (release)
+    c.data.overlap = (0.1, 1.0)  # least and greatest intersection over union of the two crops (release)
+    c.data.flips = "horizontal"  # 'horizontal' (release) or 'both': vertical flips too
+    c.data.threads = 16  # decoding threads
+    c.data.prefetch = 64  # decoded examples held ready
+
+    c.augment = ConfigDict()  # strengths and probabilities of the release; on labelled crops too (paper)
+    c.augment.labelled = True
+    c.augment.brightness = 0.4
+    c.augment.contrast = 0.4
+    c.augment.saturation = 0.4
+    c.augment.hue = 0.1
+    c.augment.jitter_probability = 0.8
+    c.augment.grey_probability = 0.2
+    c.augment.blur_probability = 0.5
+
+    c.model = ConfigDict()
+    c.model.backbone = "resnet50"  # resnet18, resnet34, resnet50 (paper), resnet101 (paper, Table 3)
+    c.model.decoder = "v3"  # v3 (paper) or v3plus (release)
+    c.model.output_stride = 8  # 8 or 16; with v3, 8 gives the contrastive loss the stride that the release uses
+    c.model.width = 64  # channels of the stem; below 64 every layer shrinks in proportion (small machines)
+    c.model.projection_dim = 128  # paper
+    c.model.normalisation = "batch"  # 'batch' or 'group'
+    c.model.momentum = 0.9  # share of the old running statistics that an update keeps
+    c.model.statistics = "per_stream"  # 'per_stream' or 'joint': what a training batch is normalised by
+    c.model.running_streams = "all"  # 'all' or 'labelled': streams that feed the running statistics
+    c.model.inference_statistics = "running"  # 'running' or 'recalibrated' on training images
+    c.model.recalibration_images = 256  # crops averaged over for 'recalibrated'
+    c.model.pretrained = "timm/resnet50.tv_in1k"  # safetensors file, hub name, or '' for random weights
+    c.model.dtype = "bfloat16"  # of activations; parameters, losses and statistics stay float32
+
+    c.weights = ConfigDict()  # a method uses the terms it has (paper)
+    c.weights.supervised = 1.0
+    c.weights.contrastive = 0.1
+    c.weights.cross_consistency = 0.01
+    c.weights.entropy = 0.01
+    c.weights.warmup = 0.0625  # share of the steps that are supervised only: 5 of 80 epochs (paper)
+
+    c.contrastive = ConfigDict()
+    c.contrastive.threshold = 0.75  # confidence that lets a pair count (paper: lambda)
+    c.contrastive.filter = "paper"  # 'paper' (Eq. 6-7: the anchor is confident) or 'release' (its positive is)
+    c.contrastive.temperature = 0.1  # paper: tau
+    c.contrastive.negatives = 1200  # features pushed into the bank a step, half from each view (paper)
+    c.contrastive.bank_steps = 2  # steps that the bank remembers
+    c.contrastive.chunk = 256  # negatives compared at a time: bounds memory, changes no value
+
+    c.cross_consistency = ConfigDict()
+    c.cross_consistency.perturbations = ("feature_noise", "feature_dropout", "dropout")
+    c.cross_consistency.classifiers = 4  # auxiliary classifiers per perturbation (paper: K)
+    c.cross_consistency.threshold = 0.0  # 0: every pixel (paper); 0.75: confident targets only (release)
+
+    c.optimizer = ConfigDict()
+    c.optimizer.name = "sgd"  # 'sgd' (paper) or 'adamw'
+    c.optimizer.learning_rate = 0.001  # paper
+    c.optimizer.head_multiplier = 10.0  # learning rate of all but the backbone, in multiples (release)
+    c.optimizer.momentum = 0.9  # release
+    c.optimizer.weight_decay = 1e-4  # release
+    c.optimizer.poly_power = 0.9  # paper
+
+    c.train = ConfigDict()
+    c.train.steps = 8000  # 80 epochs (paper) of 100 iterations (release)
+    c.train.batch_size = 8  # labelled crops a step, over all devices (paper)
+    c.train.unlabelled_batch_size = 8  # unlabelled images a step, over all devices (paper)
+    c.train.log_every = 20  # steps between lines of metrics.jsonl
+    c.train.picture_every = 1000  # steps between pictures of predictions
+    c.train.parallel = "shard_map"  # 'shard_map' or 'pmap': the same step, the same result
+
+    c.checkpoint = ConfigDict()
+    c.checkpoint.every = 500  # steps
+    c.checkpoint.keep = 2  # newest checkpoints kept, beside the best one
+
+    c.evaluation = ConfigDict()
+    c.evaluation.selection = "last"  # 'last' or 'best_validation' (a validation split is then carved out of training)
+    c.evaluation.every = 1000  # steps between evaluations on the validation split, where there is one
+    c.evaluation.batch_size = 8  # windows a device call
+    return c.lock()

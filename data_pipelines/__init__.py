@@ -1,0 +1,1 @@
+"""Data preparation and loading; never imports jax or crcfp_jax."""
