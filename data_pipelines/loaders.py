@@ -1,0 +1,215 @@
+"""Batches for training, by Grain: decoded in threads, resumable, the same for any number of processes."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import grain
+import numpy as np
+
+from data_pipelines import geometry, views
+from data_pipelines.errors import UserError
+from data_pipelines.records import DataSet, Record
+
+if TYPE_CHECKING:
+    from data_pipelines.splits import Split
+
+_ENDLESS = 2**62  # examples; training stops by steps
+_LABELLED, _UNLABELLED = 0, 1  # numbers of the example streams
+_ORDER, _DRAWS = 0, 1  # what a random generator is for
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    """How training examples are cut; sizes in pixels, batch sizes over all processes.
+
+    Raises UserError for values that cannot work, naming the configuration key.
+    """
+
+    side: int
+    base_size: int
+    labelled_scale: tuple[float, float]
+    unlabelled_scale: tuple[float, float]
+    overlap: tuple[float, float]
+    flips: str  # 'horizontal' or 'both'
+    stride: int  # of the features that the two views are compared at
+    batch_size: int
+    unlabelled_batch_size: int
+    seed: int
+    threads: int
+    prefetch: int  # examples held ready
+    process_index: int = 0
+    process_count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.process_index < self.process_count:
+            raise ValueError(f"process_index {self.process_index} is not one of {self.process_count} processes")
+        for key in ("train.batch_size", "train.unlabelled_batch_size"):
+            size = getattr(self, key.split(".")[1])
+            if size < 1 or size % self.process_count:
+                raise UserError(
+                    f"{key} {size} cannot be shared out to {self.process_count} process(es): choose a multiple"
+                )
+        for key in ("labelled_scale", "unlabelled_scale"):
+            least, greatest = getattr(self, key)
+            if not 0 < least <= greatest:
+                raise UserError(f"data.{key} ({least}, {greatest}): give the least factor, above 0, then the greatest")
+        if not 0 <= self.overlap[0] <= self.overlap[1] <= 1:
+            raise UserError(f"data.overlap {tuple(self.overlap)}: give the least, then the greatest, between 0 and 1")
+        if self.flips not in ("horizontal", "both"):
+            raise UserError(f"data.flips {self.flips!r} is unknown: choose 'horizontal' or 'both'")
+        if self.side < 1:
+            raise UserError(f"data.side {self.side} is no number of pixels: choose 1 or more")
+        if self.seed < 0:
+            raise UserError(f"seed {self.seed} is negative: choose 0 or more")
+
+
+class _Stream:
+    """An endless sequence of records; what it says of example i depends on nothing but (seed, stream, i)."""
+
+    def __init__(self, data_set: DataSet, records: Sequence[Record], seed: int, stream: int, *, labels: bool):
+        self._records = tuple(records)
+        self._seed, self._stream = seed, stream
+        self._sources = {split: data_set.source(split, labels=labels) for split in {r.split for r in records}}
+        self._order = functools.lru_cache(maxsize=4)(self._draw_order)
+
+    def _generator(self, purpose: int, number: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(self._stream, purpose, number)))
+
+    def _draw_order(self, epoch: int) -> np.ndarray:
+        # Grain's own shuffle costs 1.5 ms an example on sets of ten, which a small labelled set is.
+        return self._generator(_ORDER, epoch).permutation(len(self._records))
+
+    def example(self, index: int) -> tuple[dict[str, np.ndarray], np.random.Generator]:
+        """Example number `index` as stored, and the random generator for what is done to it."""
+        epoch, position = divmod(index, len(self._records))
+        record = self._records[self._order(epoch)[position]]
+        return self._sources[record.split][record.position], self._generator(_DRAWS, index)
+
+
+def labelled_example(
+    image: np.ndarray, label: np.ndarray, generator: np.random.Generator, options: LoaderOptions
+) -> dict[str, np.ndarray]:
+    """Scales, crops and flips an image [h, w, 3] with its label [h, w] to side x side pixels.
+
+    Where the scaled image is smaller than the crop it is reflected, at a random place in the crop, the label IGNORED.
+    """
+    height, width = image.shape[:2]
+    scale = options.base_size * generator.uniform(*options.labelled_scale) / max(height, width)
+    # Cropped before it is resized, which is equivalent but for the crop's rounding to whole pixels of the source.
+    window = max(1, round(options.side / scale))
+    top, left = (
+        int(generator.integers(min(0, length - window), max(0, length - window) + 1)) for length in (height, width)
+    )
+    image, label = geometry.crop(image, label, top, left, window, window)
+    image, label = geometry.resize(image, label, options.side, options.side)
+    horizontal, vertical = (bool(draw) for draw in generator.random(2) < 0.5)
+    mirror = functools.partial(geometry.flip, horizontal=horizontal, vertical=vertical and options.flips == "both")
+    return {"image": mirror(image), "label": mirror(label)}
+
+
+def unlabelled_example(
+    image: np.ndarray, generator: np.random.Generator, options: LoaderOptions
+) -> dict[str, np.ndarray]:
+    """Makes the whole image, resized to side x side pixels, and two overlapping views of an image [h, w, 3]."""
+    long_side = options.base_size * generator.uniform(*options.unlabelled_scale)
+    vertical = bool(generator.random() < 0.5) and options.flips == "both"
+    image = geometry.flip(image, horizontal=False, vertical=vertical)  # before the views, which must share it
+    whole, _ = geometry.resize(image, None, options.side, options.side)
+    return {"unlabelled": whole} | views.overlapping_views(
+        image, generator, side=options.side, stride=options.stride, long_side=long_side, overlap=options.overlap
+    )
+
+
+def _stack(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    keys = dict.fromkeys(key for example in examples for key in example)
+    return {key: np.stack([example[key] for example in examples if key in example]) for key in keys}
+
+
+class TrainingIterator(grain.DatasetIterator):
+    """Endless batches; its state is the number of the next one, which says all, for any number of processes."""
+
+    def __init__(self, batches: grain.DatasetIterator):
+        super().__init__(batches)
+        self._batches = batches
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        return next(self._batches)
+
+    def get_state(self) -> dict[str, Any]:
+        return {"next_batch": int(grain.experimental.get_next_index(self._batches))}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        grain.experimental.set_next_index(self._batches, int(state["next_batch"]))
+
+
+def training_loader(data_set: DataSet, split: "Split", options: LoaderOptions, *, unlabelled: bool) -> TrainingIterator:
+    """Endless batches of this process; `get_state` and `set_state` (JSON) continue them to the bit.
+
+    A batch holds `image` uint8 [B, S, S, 3] and `label` uint8 [B, S, S] and, if `unlabelled`, `unlabelled`, `view_a`,
+    `view_b` uint8 [U, S, S, 3], `offset` int32 [U, 2] and `flip` bool [U, 2] (see `views.overlapping_views`); B and U
+    are this process's shares. The batches of all processes, in their order, make up the batch of a single process.
+    Unlabelled examples are read from sources without labels: their masks are never decoded.
+
+    Raises UserError if the split has no labelled or, where needed, no unlabelled records, or if `side`, `stride` and
+    `overlap` leave no pair of views.
+    """
+    if not split.labelled:
+        raise UserError(f"the split of data set {data_set.name} has no labelled records: choose a greater fraction")
+    if unlabelled and not split.unlabelled:
+        raise UserError(f"the split of data set {data_set.name} has no unlabelled records: choose a smaller fraction")
+    if unlabelled:
+        views.possible_offsets(options.side, options.stride, tuple(options.overlap))  # an error now, not in a thread
+    cv2.setNumThreads(0)  # examples are made in parallel already; OpenCV's own threads would compete with these
+    labelled_stream = _Stream(data_set, split.labelled, options.seed, _LABELLED, labels=True)
+    unlabelled_stream = (
+        _Stream(data_set, split.unlabelled, options.seed, _UNLABELLED, labels=False) if unlabelled else None
+    )
+    labelled_share = options.batch_size // options.process_count
+    unlabelled_share = options.unlabelled_batch_size // options.process_count if unlabelled else 0
+
+    def make_example(number: int) -> dict[str, np.ndarray]:
+        # One sequence for both streams: each batch is its labelled examples, then its unlabelled ones, so that a
+        # single pool of threads serves both and a single number is the state.
+        batch, place = divmod(number, labelled_share + unlabelled_share)
+        if place < labelled_share:
+            index = batch * options.batch_size + options.process_index * labelled_share + place
+            stored, generator = labelled_stream.example(index)
+            return labelled_example(stored["image"], stored["label"], generator, options)
+        place -= labelled_share
+        index = batch * options.unlabelled_batch_size + options.process_index * unlabelled_share + place
+        stored, generator = unlabelled_stream.example(index)
+        return unlabelled_example(stored["image"], generator, options)
+
+    examples = grain.MapDataset.range(_ENDLESS).map(make_example)
+    prefetch = max(options.prefetch, options.threads)  # a thread without a place for its example would idle
+    read_options = grain.ReadOptions(num_threads=options.threads, prefetch_buffer_size=prefetch)
+    batches = examples.to_iter_dataset(read_options).batch(labelled_share + unlabelled_share, batch_fn=_stack)
+    return TrainingIterator(iter(batches))
+
+
+def evaluation_examples(
+    data_set: DataSet,
+    records: Sequence[Record],
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 16,
+) -> Iterator[tuple[Record, np.ndarray, np.ndarray]]:
+    """Yields (record, image uint8 [h, w, 3], label uint8 [h, w]) for each of this process's records once, in order.
+
+    Over all processes every record comes exactly once; each is decoded as stored, ahead of its use, in threads.
+    """
+    cv2.setNumThreads(0)
+    mine = tuple(records)[process_index::process_count]
+    sources = {split: data_set.source(split, labels=True) for split in {record.split for record in mine}}
+
+    def read(number: int) -> tuple[Record, np.ndarray, np.ndarray]:
+        record = mine[number]
+        stored = sources[record.split][record.position]
+        return record, stored["image"], stored["label"]
+
+    read_options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return iter(grain.MapDataset.range(len(mine)).map(read).to_iter_dataset(read_options))

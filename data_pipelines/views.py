@@ -1,0 +1,139 @@
+"""Two overlapping crops of one image, a whole number of feature cells apart."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_pipelines import geometry
+from data_pipelines.errors import UserError
+
+_OVERLAP_BINS = 10  # equal parts of the overlap range, each drawn equally often where the image has room for it
+
+
+@dataclass(frozen=True)
+class ViewPlacement:
+    """Both views as parts of the smallest box around them; all but `offset` in pixels.
+
+    The region (top, left, height, width) of the source image is resized to box_height x box_width; each view is a
+    corner of the box. `offset` (dy, dx) is view_b's origin minus view_a's in cells of the stride.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    box_height: int
+    box_width: int
+    offset: tuple[int, int]
+
+
+@functools.lru_cache(maxsize=8)
+def possible_offsets(side: int, stride: int, overlap: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Non-negative offsets [n, 2] in cells with the intersection over union in range, and the bin [n] of each.
+
+    Raises UserError if there is none, or if the side is no multiple of the stride: the cells of a flipped view would
+    then lie between those of the other view.
+    """
+    if side % stride:
+        raise UserError(f"data.side {side} must be a multiple of the feature stride, {stride} pixels")
+    least, greatest = overlap
+    cells = np.stack(np.meshgrid(*[np.arange((side - 1) // stride + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    intersection = np.prod(side - cells * stride, axis=1)
+    ratio = intersection / (2 * side**2 - intersection)
+    chosen = (ratio >= least) & (ratio <= greatest)
+    if not chosen.any():
+        raise UserError(
+            f"data.overlap {least} to {greatest}: no two crops of data.side {side} pixels, moved by multiples of "
+            f"{stride} pixels, overlap by so much; choose a wider range"
+        )
+    width = max(greatest - least, np.finfo(float).eps)
+    bins = np.minimum((ratio[chosen] - least) / width * _OVERLAP_BINS, _OVERLAP_BINS - 1).astype(np.int64)
+    return cells[chosen], bins
+
+
+def draw_placement(
+    height: int,
+    width: int,
+    generator: np.random.Generator,
+    *,
+    side: int,
+    stride: int,
+    long_side: float,
+    overlap: tuple[float, float],
+) -> ViewPlacement:
+    """Draws where two views of side x side pixels lie in an image scaled so that its long side is `long_side` pixels.
+
+    The scale is raised where the image is too small for any pair of views. Their intersection over union is drawn
+    uniformly from the part of `overlap` that the image has room for.
+    Raises UserError if no offset by multiples of `stride` gives an overlap in range.
+    """
+    cells, bins = possible_offsets(side, stride, tuple(overlap))
+    boxes = side + cells * stride
+    needed = (boxes / (height, width)).max(axis=1)  # least scale at which each pair fits
+    scale = max(long_side / max(height, width), needed.min())
+    fits = needed <= scale
+    chosen = np.flatnonzero(fits & (bins == generator.choice(np.unique(bins[fits]))))
+    pair = chosen[generator.integers(len(chosen))]
+    box_height, box_width = (int(length) for length in boxes[pair])
+    dy, dx = (int(cell) for cell in cells[pair] * generator.choice((-1, 1), size=2))
+    # The region is cut before it is resized: one resize, of no more pixels than the views show. Its sides are whole
+    # pixels, so the scale differs from the drawn one by at most half a pixel over the region, alike for both views.
+    region_height = min(height, max(1, round(box_height / scale)))
+    region_width = min(width, max(1, round(box_width / scale)))
+    top = int(generator.integers(height - region_height + 1))
+    left = int(generator.integers(width - region_width + 1))
+    return ViewPlacement(top, left, region_height, region_width, box_height, box_width, (dy, dx))
+
+
+def cut_views(image: np.ndarray, placement: ViewPlacement, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts view_a and view_b [side, side, 3] at `placement` out of the image [h, w, 3]."""
+    region, _ = geometry.crop(image, None, placement.top, placement.left, placement.height, placement.width)
+    box, _ = geometry.resize(region, None, placement.box_height, placement.box_width)
+    dy, dx = placement.offset
+    slack_y, slack_x = placement.box_height - side, placement.box_width - side
+    origin_a = (slack_y if dy < 0 else 0, slack_x if dx < 0 else 0)
+    origin_b = (slack_y if dy > 0 else 0, slack_x if dx > 0 else 0)
+    # Copied, because a slice would keep the whole box in memory for as long as the example waits for its batch.
+    view_a, view_b = (box[y : y + side, x : x + side].copy() for y, x in (origin_a, origin_b))
+    return view_a, view_b
+
+
+def overlapping_views(
+    image: np.ndarray,
+    generator: np.random.Generator,
+    *,
+    side: int,
+    stride: int,
+    long_side: float,
+    overlap: tuple[float, float],
+) -> dict[str, np.ndarray]:
+    """Draws two overlapping crops of an image, each with its own horizontal flip of probability 1/2.
+
+    Args:
+      image: uint8 [h, w, 3].
+      generator: source of every draw.
+      side: of a view, pixels.
+      stride: pixels per feature cell; the views are a multiple of it apart.
+      long_side: of the scaled image that the views are cut from, pixels; raised where that is too small for two views.
+      overlap: least and greatest intersection over union of the views.
+
+    Returns:
+      `view_a`, `view_b` uint8 [side, side, 3]; `offset` int32 [2], view_b's origin minus view_a's in cells before the
+      flips, so that pixel (y, x) of view_a shows pixel (y - dy * stride, x - dx * stride) of view_b; `flip` bool [2],
+      whether view_a and view_b were flipped.
+
+    Raises:
+      UserError: no offset by multiples of `stride` gives an overlap in range.
+    """
+    placement = draw_placement(
+        *image.shape[:2], generator, side=side, stride=stride, long_side=long_side, overlap=overlap
+    )
+    view_a, view_b = cut_views(image, placement, side)
+    flips = generator.random(2) < 0.5
+    return {
+        "view_a": geometry.flip(view_a, horizontal=bool(flips[0])),
+        "view_b": geometry.flip(view_b, horizontal=bool(flips[1])),
+        "offset": np.asarray(placement.offset, np.int32),
+        "flip": flips,
+    }

@@ -1,0 +1,390 @@
+import dataclasses
+import json
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from data_pipelines import build, loaders
+from data_pipelines.errors import UserError
+from data_pipelines.records import ClassInfo, Record
+
+OPTIONS = loaders.LoaderOptions(
+    side=32,
+    base_size=48,
+    labelled_scale=(0.5, 2.0),
+    unlabelled_scale=(0.8, 2.0),
+    overlap=(0.1, 1.0),
+    flips="horizontal",
+    stride=8,
+    batch_size=4,
+    unlabelled_batch_size=4,
+    seed=1,
+    threads=2,
+    prefetch=8,
+)
+LABELLED_KEYS = {"image", "label"}
+KEYS = LABELLED_KEYS | {"unlabelled", "view_a", "view_b", "offset", "flip"}
+
+
+class FakeDataSet:
+    """Tiles in memory; reading the label of a position in `secret` fails, as does any image in `broken`."""
+
+    name = "fake"
+
+    def __init__(self, images, labels=None, secret=(), broken=()):
+        self.images, self.secret, self.broken = images, secret, broken
+        self.labels = [np.zeros(image.shape[:2], np.uint8) for image in images] if labels is None else labels
+        self.records = tuple(
+            Record(f"tile {position}", "train", position, "hospital", "patient", "image", 0, 0, True)
+            for position in range(len(images))
+        )
+
+    def source(self, split, *, labels):
+        assert split == "train"
+        return FakeSource(self, labels)
+
+    def split(self, labelled):
+        return SimpleNamespace(labelled=self.records[:labelled], unlabelled=self.records[labelled:])
+
+
+@dataclasses.dataclass
+class FakeSource:
+    data_set: FakeDataSet
+    labels: bool
+
+    def __getitem__(self, position):
+        if position in self.data_set.broken:
+            raise UserError(f"tile {position} can't be read")
+        tile = {"image": self.data_set.images[position]}
+        if self.labels:
+            assert position not in self.data_set.secret, "the mask of an unlabelled tile was read"
+            tile["label"] = self.data_set.labels[position]
+        return tile
+
+
+def noise(count, height=48, width=40):
+    generator = np.random.default_rng(0)
+    images = list(generator.integers(0, 256, (count, height, width, 3), dtype=np.uint8))
+    return FakeDataSet(images, list(generator.integers(0, 5, (count, height, width), dtype=np.uint8)))
+
+
+def loader(data_set, labelled=3, *, unlabelled=True, **changes):
+    options = dataclasses.replace(OPTIONS, **changes)
+    return loaders.training_loader(data_set, data_set.split(labelled), options, unlabelled=unlabelled)
+
+
+def take(iterator, count):
+    return [next(iterator) for _ in range(count)]
+
+
+def assert_equal(first, second):
+    for one, other in zip(first, second, strict=True):
+        assert one.keys() == other.keys()
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key], err_msg=key)
+
+
+def test_a_batch_holds_the_arrays_of_the_contract():
+    (batch,) = take(loader(noise(9), batch_size=2), 1)
+    assert {key: (value.dtype.name, value.shape) for key, value in batch.items()} == {
+        "image": ("uint8", (2, 32, 32, 3)),
+        "label": ("uint8", (2, 32, 32)),
+        "unlabelled": ("uint8", (4, 32, 32, 3)),
+        "view_a": ("uint8", (4, 32, 32, 3)),
+        "view_b": ("uint8", (4, 32, 32, 3)),
+        "offset": ("int32", (4, 2)),
+        "flip": ("bool", (4, 2)),
+    }
+
+
+def test_the_labelled_stream_does_not_depend_on_the_unlabelled_one():
+    with_both = take(loader(noise(9)), 3)
+    labelled_only = take(loader(noise(9), unlabelled=False), 3)
+    assert set(labelled_only[0]) == LABELLED_KEYS
+    assert_equal([{key: batch[key] for key in LABELLED_KEYS} for batch in with_both], labelled_only)
+
+
+@pytest.mark.parametrize("unlabelled", [True, False])
+def test_the_state_continues_to_the_bit(unlabelled):
+    data_set = noise(9)
+    iterator = loader(data_set, unlabelled=unlabelled)
+    first = take(iterator, 3)
+    state = json.loads(json.dumps(iterator.get_state()))
+    assert state == {"next_batch": 3}
+    rest = take(iterator, 3)
+    iterator.set_state(state)
+    assert_equal(take(iterator, 3), rest)
+    fresh = loader(data_set, unlabelled=unlabelled, threads=3, prefetch=30)  # threads change nothing
+    fresh.set_state(state)
+    assert_equal(take(fresh, 3), rest)
+    fresh.set_state({"next_batch": 0})
+    assert_equal(take(fresh, 3), first)
+
+
+def test_without_threads_the_batches_are_the_same():
+    assert_equal(take(loader(noise(9), threads=0, prefetch=0), 2), take(loader(noise(9)), 2))
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_batches_of_all_processes_make_up_the_batch_of_one(processes):
+    data_set = noise(9)
+    shares = [
+        take(loader(data_set, process_index=index, process_count=processes, unlabelled_batch_size=8), 3)
+        for index in range(processes)
+    ]
+    joined = [
+        {key: np.concatenate([part[key] for part in parts]) for key in KEYS} for parts in zip(*shares, strict=True)
+    ]
+    assert len(shares[0][0]["image"]) == 4 // processes
+    assert_equal(joined, take(loader(data_set, unlabelled_batch_size=8), 3))
+
+
+def test_a_state_moves_to_another_number_of_processes():
+    data_set = noise(9)
+    whole = loader(data_set)
+    take(whole, 2)
+    half = loader(data_set, process_index=1, process_count=2)
+    half.set_state(whole.get_state())
+    assert_equal([{key: value[2:] for key, value in next(whole).items()}], take(half, 1))
+
+
+def test_seeds_and_streams_differ():
+    one, other = (take(loader(noise(6), labelled=6, seed=seed, unlabelled=False), 1)[0] for seed in (1, 2))
+    assert (one["image"] != other["image"]).any()
+    images = noise(1).images
+    same = FakeDataSet([images[0]] * 4)
+    (batch,) = take(loader(same, labelled=2), 1)
+    assert len(np.unique(batch["offset"], axis=0)) > 1
+
+
+@pytest.mark.parametrize("labelled", [1, 3, 7])
+def test_each_epoch_shows_every_record_once_in_a_new_order(labelled):
+    data_set = FakeDataSet([np.full((40, 40, 3), number, np.uint8) for number in range(10)])
+    batches = take(loader(data_set, labelled), 42)
+    seen = np.concatenate([batch["image"][:, 0, 0, 0] for batch in batches])
+    epochs = seen[: len(seen) // labelled * labelled].reshape(-1, labelled)
+    np.testing.assert_array_equal(np.sort(epochs), np.broadcast_to(np.arange(labelled), epochs.shape))
+    seen = np.concatenate([batch["unlabelled"][:, 0, 0, 0] for batch in batches])
+    epochs_unlabelled = seen[: len(seen) // (10 - labelled) * (10 - labelled)].reshape(-1, 10 - labelled)
+    np.testing.assert_array_equal(
+        np.sort(epochs_unlabelled), np.broadcast_to(np.arange(labelled, 10), epochs_unlabelled.shape)
+    )
+    if labelled > 1:
+        assert len(np.unique(epochs, axis=0)) > 1
+    assert len(np.unique(epochs_unlabelled, axis=0)) > 1
+
+
+def test_masks_of_unlabelled_tiles_are_never_read():
+    data_set = noise(9)
+    kept = FakeDataSet(data_set.images, data_set.labels, secret=range(3, 9))
+    garbage = FakeDataSet(data_set.images, data_set.labels[:3] + [np.full((1, 7), 99, np.uint8)] * 6)
+    expected = take(loader(data_set), 3)
+    assert_equal(take(loader(kept), 3), expected)
+    assert_equal(take(loader(garbage), 3), expected)
+
+
+@pytest.mark.parametrize("flips", ["horizontal", "both"])
+def test_image_and_label_are_cropped_and_flipped_alike(flips):
+    generator = np.random.default_rng(1)
+    labels = list(generator.integers(0, 5, (4, 48, 40), dtype=np.uint8))
+    data_set = FakeDataSet([np.repeat(label[..., None] * 50, 3, -1) for label in labels], labels)
+    unscaled = {"labelled_scale": (1.0, 1.0), "flips": flips, "unlabelled": False}
+    for batch in take(loader(data_set, 4, **unscaled), 5):
+        np.testing.assert_array_equal(batch["image"], np.repeat(batch["label"][..., None] * 50, 3, -1))
+    for batch in take(loader(data_set, 4, **(unscaled | {"labelled_scale": (2.0, 2.0)})), 5):
+        # Enlarged twice: the mean of the four pixels around a label's corner stays within the neighbours' colours.
+        difference = np.abs(batch["image"][..., 0].astype(float) - batch["label"] * 50.0)
+        assert difference.mean() < 40  # 80 for labels out of register
+
+
+def ramp(height=48, width=48):
+    row, column = np.mgrid[:height, :width]
+    return np.stack([40 + 3 * row, 40 + 3 * column, np.zeros_like(row)], -1).astype(np.uint8)
+
+
+def directions(images):
+    """Signs of the slope down and to the right of each picture of a ramp."""
+    values = images.astype(float)
+    down = np.sign(values[:, -1, 0, 0] - values[:, 0, 0, 0])
+    right = np.sign(values[:, 0, -1, 1] - values[:, 0, 0, 1])
+    return down, right
+
+
+def test_flips_are_the_ones_reported():
+    data_set = FakeDataSet([ramp()] * 4)
+    for flips in ("horizontal", "both"):
+        batches = take(loader(data_set, 2, labelled_scale=(1.0, 1.0), flips=flips), 10)
+        batch = {key: np.concatenate([batch[key] for batch in batches]) for key in KEYS}
+        down, right = directions(batch["unlabelled"])
+        assert (right == 1).all()
+        assert set(down) == ({1.0} if flips == "horizontal" else {-1.0, 1.0})
+        for number, view in enumerate(("view_a", "view_b")):
+            view_down, view_right = directions(batch[view])
+            np.testing.assert_array_equal(view_down, down)
+            np.testing.assert_array_equal(view_right == -1, batch["flip"][:, number])
+            assert 0 < (view_right == -1).sum() < 40
+        down, right = directions(batch["image"])
+        assert set(right) == {-1.0, 1.0}
+        assert set(down) == ({1.0} if flips == "horizontal" else {-1.0, 1.0})
+
+
+def test_the_long_side_is_scaled_to_the_base_size():
+    data_set = FakeDataSet([ramp(48, 24)] * 2)
+    # Factor 2/3 on base size 48: the long side is 32 pixels, the short one 16; the slope of a pixel grows by 3/2.
+    (batch,) = take(loader(data_set, 1, labelled_scale=(2 / 3, 2 / 3), unlabelled=False), 1)
+    slopes = np.diff(batch["image"][..., 0].astype(float), axis=1)
+    np.testing.assert_allclose(slopes, 4.5, atol=0.51)
+    assert ((batch["label"] != 255).sum(axis=(1, 2)) == 32 * 16).all()
+
+
+def test_a_scaled_image_smaller_than_the_crop_is_surrounded_by_ignored_labels():
+    data_set = FakeDataSet([np.full((20, 20, 3), 77, np.uint8)] * 2)
+    batches = take(loader(data_set, 1, base_size=20, labelled_scale=(0.8, 0.8)), 5)  # 16 of 32 pixels
+    image, label = (np.concatenate([batch[key] for batch in batches]) for key in ("image", "label"))
+    assert (image == 77).all()
+    np.testing.assert_array_equal((label == 0).sum(axis=(1, 2)), 16 * 16)
+    assert ((label == 0) | (label == 255)).all()
+    assert len({tuple(np.argwhere(one == 0)[0]) for one in label}) > 5  # at random places
+
+
+def test_an_unreadable_tile_ends_the_iteration_with_its_error():
+    data_set = FakeDataSet(noise(6).images, broken=(4,))
+    iterator = loader(data_set)
+    with pytest.raises(UserError, match="tile 4 can't be read"):
+        take(iterator, 5)
+    iterator.close()
+
+
+def grain_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("grain")]
+
+
+def wait_for_threads_to_end():
+    end = time.monotonic() + 10
+    while grain_threads() and time.monotonic() < end:
+        time.sleep(0.01)
+    return not grain_threads()
+
+
+def test_closing_and_forgetting_end_the_threads():
+    assert wait_for_threads_to_end()
+    iterator = loader(noise(9), threads=4)
+    next(iterator)
+    assert grain_threads()
+    iterator.close()
+    assert wait_for_threads_to_end()
+    iterator = loader(noise(9))
+    next(iterator)
+    del iterator
+    assert wait_for_threads_to_end()
+    evaluation = loaders.evaluation_examples(noise(9), noise(9).records, threads=2)
+    next(evaluation)
+    del evaluation
+    assert wait_for_threads_to_end()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"process_count": 3}, r"train\.batch_size 4 cannot be shared out to 3 process"),
+        ({"batch_size": 0}, r"train\.batch_size 0"),
+        ({"unlabelled_batch_size": 3, "process_count": 2}, r"train\.unlabelled_batch_size 3"),
+        ({"flips": "vertical"}, r"data\.flips 'vertical' is unknown"),
+        ({"side": 0}, r"data\.side 0"),
+        ({"labelled_scale": (2.0, 0.5)}, r"data\.labelled_scale \(2\.0, 0\.5\)"),
+        ({"unlabelled_scale": (0.0, 0.5)}, r"data\.unlabelled_scale"),
+        ({"overlap": (0.5, 1.5)}, r"data\.overlap \(0\.5, 1\.5\)"),
+        ({"seed": -1}, "seed -1 is negative"),
+    ],
+)
+def test_options_that_cannot_work_are_errors(changes, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(OPTIONS, **changes)
+
+
+def test_a_process_index_outside_the_processes_is_a_defect():
+    with pytest.raises(ValueError, match="process_index 2 is not one of 2 processes"):
+        dataclasses.replace(OPTIONS, process_index=2, process_count=2)
+
+
+def test_empty_streams_are_errors():
+    with pytest.raises(UserError, match="fake has no labelled records"):
+        loader(noise(3), 0)
+    with pytest.raises(UserError, match="fake has no unlabelled records"):
+        loader(noise(3), 3)
+    assert set(next(loader(noise(3), 3, unlabelled=False))) == LABELLED_KEYS
+
+
+def test_views_that_cannot_be_are_told_before_the_first_batch():
+    with pytest.raises(UserError, match=r"data\.overlap 0\.9 to 0\.95"):
+        loader(noise(9), overlap=(0.9, 0.95))
+    with pytest.raises(UserError, match=r"data\.side 36 must be a multiple of the feature stride, 8"):
+        loader(noise(9), side=36)
+    assert next(loader(noise(9), side=36, unlabelled=False))["image"].shape == (4, 36, 36, 3)
+
+
+@pytest.mark.parametrize(("count", "processes"), [(10, 1), (10, 3), (2, 4), (0, 1)])
+def test_every_record_is_evaluated_once_as_stored(count, processes):
+    data_set = noise(10)
+    records = data_set.records[:count]
+    seen = []
+    for index in range(processes):
+        for record, image, label in loaders.evaluation_examples(
+            data_set, records, process_index=index, process_count=processes, threads=2
+        ):
+            np.testing.assert_array_equal(image, data_set.images[record.position])
+            np.testing.assert_array_equal(label, data_set.labels[record.position])
+            seen.append(record)
+    assert len(seen) == count
+    assert set(seen) == set(records)
+    if processes == 1:
+        assert seen == list(records)
+
+
+def build_stored(folder, monkeypatch, data_set):
+    """Builds the tiles of a FakeDataSet by the project's own builder and opens what is stored."""
+    from data_pipelines.builders import base
+
+    def tiles():
+        for record, image, label in zip(data_set.records, data_set.images, data_set.labels, strict=True):
+            yield base.Tile(record.id, image, label, record.hospital, record.patient, record.image, record.x, record.y)
+
+    recipe = base.Recipe(
+        name="tiny",
+        description="tiles of a test",
+        classes=tuple(ClassInfo(f"class {label}", (label, label, label)) for label in range(5)),
+        microns_per_pixel=0.25,
+        plan=lambda raw_dir, options: base.Plan((base.Source("all", "train", tiles),)),
+        needs_raw=False,
+    )
+    monkeypatch.setattr(build, "RECIPES", ("tiny",))
+    monkeypatch.setitem(sys.modules, "data_pipelines.builders.tiny", SimpleNamespace(RECIPE=recipe))
+    return build.build("tiny", None, folder)
+
+
+def test_a_stored_data_set_gives_the_same_batches_and_decodes_no_unlabelled_mask(tmp_path, monkeypatch):
+    data_set = noise(9)
+    stored = build_stored(tmp_path, monkeypatch, data_set)
+    split = SimpleNamespace(labelled=stored.records[:3], unlabelled=stored.records[3:])
+    expected = take(loader(data_set), 3)
+    channels = []
+    decode = cv2.imdecode
+
+    def counted(*arguments):
+        image = decode(*arguments)
+        channels.append(image.ndim)
+        return image
+
+    monkeypatch.setattr(cv2, "imdecode", counted)
+    one_by_one = dataclasses.replace(OPTIONS, threads=0)
+    assert_equal(take(loaders.training_loader(stored, split, one_by_one, unlabelled=True), 3), expected)
+    assert (channels.count(3), channels.count(2)) == (24, 12)  # images of both streams; masks of the labelled one
+    assert_equal(take(loaders.training_loader(stored, split, OPTIONS, unlabelled=True), 3), expected)
+    for record, image, label in loaders.evaluation_examples(stored, stored.records, threads=4):
+        np.testing.assert_array_equal(image, data_set.images[record.position])
+        np.testing.assert_array_equal(label, data_set.labels[record.position])

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from data_pipelines import views
+from data_pipelines.errors import UserError
+
+
+def place(seed, height=200, width=150, **changes):
+    settings = {"side": 64, "stride": 8, "long_side": 230, "overlap": (0.1, 1.0)} | changes
+    return views.draw_placement(height, width, np.random.default_rng(seed), **settings)
+
+
+def overlap_of(offset, side, stride):
+    height, width = (side - stride * abs(cells) for cells in offset)
+    return height * width / (2 * side**2 - height * width)
+
+
+@pytest.mark.parametrize("overlap", [(0.1, 1.0), (0.3, 0.6), (0.0, 0.2), (1.0, 1.0)])
+@pytest.mark.parametrize(("height", "width"), [(200, 150), (64, 64), (40, 300), (1, 5), (2000, 1500)])
+def test_views_overlap_within_the_range_and_lie_inside_the_image(overlap, height, width):
+    for seed in range(60):
+        placement = place(seed, height, width, overlap=overlap)
+        dy, dx = placement.offset
+        assert overlap[0] <= overlap_of((dy, dx), 64, 8) <= overlap[1]
+        assert (placement.box_height, placement.box_width) == (64 + 8 * abs(dy), 64 + 8 * abs(dx))
+        assert 0 <= placement.top <= placement.top + placement.height <= height
+        assert 0 <= placement.left <= placement.left + placement.width <= width
+
+
+def test_the_image_is_scaled_as_asked_and_enlarged_only_where_two_views_need_it():
+    for seed in range(30):
+        placement = place(seed, 1000, 800, long_side=500)
+        assert placement.height == round(placement.box_height * 2)
+        assert placement.width == round(placement.box_width * 2)
+        narrow = place(seed, 1000, 160, long_side=500, overlap=(0.1, 0.8))  # 80 wide: room for 2 cells
+        assert narrow.height == round(narrow.box_height * 2)
+        tiny = place(seed, 10, 10, long_side=5, overlap=(1.0, 1.0))
+        assert (tiny.height, tiny.width) == (10, 10)
+        # An overlap of at most 0.8 needs a shift: (1, 0) is IoU 0.78, so the scaled image has to be 72 pixels.
+        small = place(seed, 36, 36, long_side=30, overlap=(0.1, 0.8))
+        assert sorted((abs(small.offset[0]), abs(small.offset[1]))) in ([0, 1], [1, 1])
+
+
+def test_overlaps_of_all_sizes_and_shifts_in_all_directions_are_drawn():
+    placements = [place(seed, 700, 700, side=320, long_side=700) for seed in range(2000)]
+    ratios = [overlap_of(placement.offset, 320, 8) for placement in placements]
+    counts, _ = np.histogram(ratios, bins=10, range=(0.1, 1.0))
+    assert counts.min() >= 150  # of 200 expected; standard deviation 13
+    offsets = np.array([placement.offset for placement in placements])
+    for axis in (0, 1):
+        assert (offsets[:, axis] > 0).sum() > 500
+        assert (offsets[:, axis] < 0).sum() > 500
+
+
+def test_an_overlap_that_no_offset_gives_is_an_error():
+    with pytest.raises(UserError, match=r"data\.overlap 0\.9 to 0\.95"):
+        place(0, overlap=(0.9, 0.95))
+
+
+def painted(height, width):
+    """A picture whose red is the row, green the column."""
+    row, column = np.mgrid[:height, :width]
+    return np.stack([row, column, np.zeros_like(row)], -1).astype(np.uint8)
+
+
+def draw(image, seed, **changes):
+    settings = {"side": 32, "stride": 8, "long_side": max(image.shape), "overlap": (0.1, 1.0)} | changes
+    example = views.overlapping_views(image, np.random.default_rng(seed), **settings)
+    flip_a, flip_b = example["flip"]
+    view_a = example["view_a"][:, ::-1] if flip_a else example["view_a"]
+    view_b = example["view_b"][:, ::-1] if flip_b else example["view_b"]
+    return example, view_a, view_b
+
+
+def test_the_same_place_has_the_same_pixel_in_both_views():
+    flips, shifts = set(), set()
+    for seed in range(100):
+        example, view_a, view_b = draw(painted(120, 90), seed)
+        assert example["view_a"].shape == example["view_b"].shape == (32, 32, 3)
+        assert example["offset"].dtype == np.int32
+        assert example["flip"].dtype == np.bool_
+        dy, dx = example["offset"]
+        compared = 0
+        for y in range(32):
+            for x in range(32):
+                if 0 <= y - dy * 8 < 32 and 0 <= x - dx * 8 < 32:
+                    assert (view_a[y, x] == view_b[y - dy * 8, x - dx * 8]).all()
+                    compared += 1
+        assert compared == (32 - 8 * abs(dy)) * (32 - 8 * abs(dx))
+        # At scale 1 the views are the picture's own pixels: origins differ by the offset in pixels.
+        np.testing.assert_array_equal(view_a[..., 0] - view_a[0, 0, 0], np.mgrid[:32, :32][0])
+        np.testing.assert_array_equal(view_b[0, 0, :2].astype(int) - view_a[0, 0, :2], (dy * 8, dx * 8))
+        flips.add(tuple(example["flip"].tolist()))
+        shifts.add((np.sign(dy), np.sign(dx)))
+    assert len(flips) == 4
+    assert len(shifts) == 9
+
+
+@pytest.mark.parametrize("long_side", [60, 200])
+def test_views_of_a_scaled_image_agree_to_the_bit(long_side):
+    image = np.random.default_rng(5).integers(0, 256, (100, 90, 3), dtype=np.uint8)
+    for seed in range(20):
+        example, view_a, view_b = draw(image, seed, long_side=long_side)
+        dy, dx = example["offset"] * 8
+        height, width = 32 - abs(dy), 32 - abs(dx)
+        part_a = view_a[max(dy, 0) :, max(dx, 0) :][:height, :width]
+        part_b = view_b[max(-dy, 0) :, max(-dx, 0) :][:height, :width]
+        np.testing.assert_array_equal(part_a, part_b)
+
+
+def test_an_image_smaller_than_two_views_is_enlarged():
+    example, view_a, _ = draw(painted(8, 16), 3)
+    assert view_a.shape == (32, 32, 3)
+    assert abs(example["offset"][0]) == 0  # 8 rows enlarged to 32: no room for a vertical shift
