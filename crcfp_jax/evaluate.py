@@ -1,0 +1,149 @@
+"""Evaluation: every labelled pixel once, in windows of the training crop's extent.
+
+python -m crcfp_jax.evaluate --workdir W [--split test|validation]
+"""
+
+import argparse
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import Int64, UInt32
+
+from crcfp_jax.cli import run_main
+from crcfp_jax.files import read_json
+from crcfp_jax.metrics import confusion_matrix, summary
+from crcfp_jax.pictures import Sample
+from crcfp_jax.progress import evaluation_progress
+from crcfp_jax.report import compare_results, print_result
+from crcfp_jax.windows import Evaluator, predict_probabilities
+from data_pipelines import loaders
+from data_pipelines.errors import UserError
+from data_pipelines.records import IGNORED, DataSet, Record
+
+
+def evaluate(
+    evaluator: Evaluator,
+    data_set: DataSet,
+    records: Sequence[Record],
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 8,
+    samples: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, Any], list[Sample]]:
+    """Figures over all records, which the processes share, each labelled pixel counted once.
+
+    Every process of the run has to call it, with the same records; all get the same figures.
+
+    Args:
+      samples: how many examples to return for pictures, evenly spaced over this process's share.
+      advance: called after each image of this process.
+
+    Returns:
+      `metrics.summary` plus `images`, the number of images; and the samples.
+
+    Raises:
+      UserError: no record, or not a single labelled pixel.
+    """
+    if not records:
+        raise UserError(f"data set {data_set.name}: nothing to evaluate, the split holds no image")
+    share = len(range(process_index, len(records), process_count))
+    wanted = set(np.linspace(0, share - 1, min(samples, share)).round().astype(int).tolist())
+    confusion = np.zeros((evaluator.num_classes, evaluator.num_classes), np.int64)
+    kept, count = [], 0
+    examples: Iterable[tuple] = ()
+    if share:
+        examples = loaders.evaluation_examples(
+            data_set, records, process_index=process_index, process_count=process_count, threads=threads
+        )
+    for (record, image, label), probabilities in _with_probabilities(evaluator, examples):
+        prediction = probabilities.argmax(-1).astype(np.uint8)
+        confusion += confusion_matrix(label, prediction, evaluator.num_classes)
+        if count in wanted:
+            kept.append(Sample(record.id, image, label, prediction))
+        count += 1
+        advance()
+
+    totals = sum_over_processes(np.append(confusion.reshape(-1), count))
+    confusion, count = totals[:-1].reshape(confusion.shape), int(totals[-1])
+    if count != len(records):
+        raise RuntimeError(f"{count} images evaluated, {len(records)} expected")
+    if not confusion.any():
+        raise UserError(f"data set {data_set.name}: all pixels to evaluate are labelled {IGNORED} (ignored)")
+    return summary(confusion, [info.name for info in data_set.classes]) | {"images": count}, kept
+
+
+def _with_probabilities(evaluator: Evaluator, examples: Iterable[tuple]) -> Iterator[tuple[tuple, np.ndarray]]:
+    """Pairs each (record, image, label) with its probabilities, holding only the examples under way."""
+    under_way: deque[tuple] = deque()
+
+    def images() -> Iterator[np.ndarray]:
+        for example in examples:
+            under_way.append(example)
+            yield example[1]
+
+    for probabilities in predict_probabilities(evaluator, images()):
+        yield under_way.popleft(), probabilities
+
+
+def sum_over_processes(counts: Int64[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"]:
+    """Adds up non-negative counts over all processes of the run, exactly; every process has to call it."""
+    if jax.process_count() == 1:
+        return counts
+    return add_halves(multihost_utils.process_allgather(split_halves(counts)))
+
+
+def split_halves(counts: Int64[np.ndarray, "*shape"]) -> UInt32[np.ndarray, "2 *shape"]:
+    """Low and high 32 bits: JAX moves no 64-bit integers unless x64 is enabled, and would cut them off silently."""
+    return np.stack([counts & 0xFFFFFFFF, counts >> 32]).astype(np.uint32)
+
+
+def add_halves(halves: UInt32[np.ndarray, "processes 2 *shape"]) -> Int64[np.ndarray, "*shape"]:
+    """Sum over the processes of what `split_halves` took apart."""
+    low, high = halves.astype(np.int64).sum(0)
+    return low + (high << 32)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A run, as `crcfp_jax.run.restore_for_evaluation(workdir: Path) -> Restored` gives it back."""
+
+    evaluator: Evaluator
+    data_set: DataSet
+    records: Mapping[str, Sequence[Record]]  # by name of the split: 'test', 'validation'
+    step: int
+    threads: int  # that decode
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Evaluates a finished run again and compares with its result.json."""
+    parser = argparse.ArgumentParser(prog="python -m crcfp_jax.evaluate", description=main.__doc__)
+    parser.add_argument("--workdir", type=Path, required=True, help="run folder")
+    parser.add_argument("--split", choices=("test", "validation"), default="test")
+    options = parser.parse_args(arguments)
+    if not (options.workdir / "config.json").is_file():
+        raise UserError(f"{options.workdir} is not a run folder (no config.json): give the --workdir of a training run")
+
+    from crcfp_jax.run import restore_for_evaluation  # run imports this module
+
+    run: Restored = restore_for_evaluation(options.workdir)
+    records = run.records.get(options.split)
+    if not records:
+        raise UserError(f"{options.workdir}: the run has no {options.split} split; choose another --split")
+    with evaluation_progress(len(records)) as advance:
+        result, _ = evaluate(run.evaluator, run.data_set, records, threads=run.threads, advance=advance)
+    print_result(result, run.data_set.classes, title=f"{options.split}, step {run.step}, {result['images']} images")
+    stored = options.workdir / "result.json"
+    if options.split == "test":
+        print(compare_results(result, read_json(stored)) if stored.is_file() else f"no {stored} to compare with")
+
+
+if __name__ == "__main__":
+    run_main(main)
