@@ -1,0 +1,54 @@
+"""Tiny raw folders in the layouts of the official downloads, for the builders' tests."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+REGION = "TCGA-{site}-A0D2-DX1_xmin10_ymin20_MPP-0.2500"
+MONUSEG_TRAINING = "TCGA-A7-A13E-01Z-00-DX1"
+MONUSEG_TEST = "TCGA-2Z-A9J9-01A-01-TS1"
+
+
+def write_bcss(raw_dir: Path, sites: tuple[str, ...] = ("A2",), height: int = 520, width: int = 600) -> dict:
+    """Writes one region per hospital; returns {name: (image, codes)}."""
+    written = {}
+    for number, site in enumerate(sites):
+        generator = np.random.default_rng(number)
+        image = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        codes = generator.integers(0, 22, (height, width), dtype=np.uint8)
+        name = REGION.format(site=site)
+        for folder, array in (("rgbs_colorNormalized", image), ("masks", codes)):
+            (raw_dir / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(raw_dir / folder / f"{name}.png", compress_level=0)
+        written[name] = (image, codes)
+    return written
+
+
+def aperio(*regions: list[tuple[float, float]]) -> str:
+    """Returns an annotation file's text; region ids count from 1."""
+    rows = []
+    for number, points in enumerate(regions, 1):
+        vertices = "".join(f'<Vertex X="{x}" Y="{y}"/>' for x, y in points)
+        rows.append(f'<Region Id="{number}"><Vertices>{vertices}</Vertices></Region>')
+    return f'<Annotations><Annotation Id="1"><Regions>{"".join(rows)}</Regions></Annotation></Annotations>'
+
+
+def write_monuseg(raw_dir: Path, height: int = 500, width: int = 500) -> dict[str, Path]:
+    """Writes one training and one test image with a square nucleus each; returns the paths by role."""
+    training = raw_dir / "MoNuSeg 2018 Training Data"
+    test = raw_dir / "MoNuSegTestData"
+    paths = {
+        "training image": training / "Tissue Images" / f"{MONUSEG_TRAINING}.tif",
+        "training annotation": training / "Annotations" / f"{MONUSEG_TRAINING}.xml",
+        "test image": test / f"{MONUSEG_TEST}.tif",
+        "test annotation": test / f"{MONUSEG_TEST}.xml",
+    }
+    for role, path in paths.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if role.endswith("image"):
+            image = np.random.default_rng(len(role)).integers(0, 256, (height, width, 3), dtype=np.uint8)
+            Image.fromarray(image).save(path)
+        else:
+            path.write_text(aperio([(10, 20), (19, 20), (19, 29), (10, 29)]))
+    return paths

@@ -1,0 +1,197 @@
+"""The build command: summary, faults in one line, and nothing half-built that looks finished."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from raw_folders import REGION, write_bcss
+from tensorflow_datasets.core import shuffle
+
+from data_pipelines.build import build, main
+from data_pipelines.builders.base import Plan, Recipe, Source, Tile
+from data_pipelines.errors import UserError
+from data_pipelines.records import ClassInfo, open_data_set
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_summary_and_second_run(tmp_path, capsys):
+    write_bcss(tmp_path / "raw", ("A2", "OL"), height=40, width=30)
+    command = ("bcss", "--raw_dir", tmp_path / "raw", "--data_dir", tmp_path / "data")
+    code, out, err = run(capsys, *command)
+    assert (code, err) == (0, "")
+    assert out.startswith("built: ")
+    assert "train tiles per hospital: A2 1" in out and "test tiles per hospital: OL 1" in out
+    shares = [float(line.split("│")[2]) for line in out.splitlines() if line.startswith(("│ tumour", "│ stroma"))]
+    assert shares[0] == pytest.approx(100 * 3 / 20, abs=3) and shares[1] == pytest.approx(100 / 20, abs=2)
+    code, out, err = run(capsys, *command)
+    assert (code, err) == (0, "") and out.startswith("already built: ")
+
+
+def test_overwrite_follows_the_raw_data(tmp_path):
+    write_bcss(tmp_path / "raw", height=40, width=30)
+    first = build("bcss", tmp_path / "raw", tmp_path / "data")
+    same = build("bcss", tmp_path / "raw", tmp_path / "data", overwrite=True)
+    assert same.fingerprint == first.fingerprint
+    write_bcss(tmp_path / "raw", height=40, width=31)
+    assert build("bcss", tmp_path / "raw", tmp_path / "data").fingerprint == first.fingerprint
+    assert build("bcss", tmp_path / "raw", tmp_path / "data", overwrite=True).fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["brca"], "unknown data set 'brca'; known: synthetic, bcss, monuseg"),
+        (["bcss", "--class_map", "own"], "unknown class map 'own'; known: paper, release"),
+        (["monuseg", "--class_map", "release"], "--class_map does not apply to data set monuseg"),
+        (["bcss"], "--raw_dir is not given: download BCSS"),
+        (["bcss", "--raw_dir", "{missing}"], "{missing} does not exist: download BCSS (about 5 GB) from the Google"),
+        (["monuseg", "--raw_dir", "{empty}"], "{empty} is empty: download the training and the test data of MoNuSeg"),
+        (["bcss", "--raw_dir", "{other}"], "holds no rgbs_colorNormalized/*.png: download BCSS"),
+        (["monuseg", "--raw_dir", "{other}"], "MoNuSeg 2018 Training Data/Tissue Images holds no *.tif: download"),
+    ],
+)
+def test_faults_in_one_line(tmp_path, capsys, arguments, message):
+    folders = {name: str(tmp_path / name) for name in ("missing", "empty", "other")}
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other" / "thesis").mkdir(parents=True)
+    data_dir = tmp_path / "data"
+    arguments = [argument.format(**folders) for argument in arguments]
+    code, out, err = run(capsys, *arguments, "--data_dir", data_dir)
+    assert code == 1 and out == "" and err.count("\n") == 1
+    assert message.format(**folders) in err
+    if "download" in message:
+        raw_dir = arguments[-1] if "--raw_dir" in arguments else "RAW_DIR"
+        command = f"python -m data_pipelines.build {arguments[0]} --raw_dir {raw_dir} --data_dir {data_dir}"
+        assert err.endswith(f"then run: {command}\n")
+    assert not data_dir.exists()
+
+
+def test_unwritable_data_dir(tmp_path, capsys):
+    write_bcss(tmp_path / "raw", height=40, width=30)
+    (tmp_path / "data").write_text("a file where the folder should be")
+    code, _, err = run(capsys, "bcss", "--raw_dir", tmp_path / "raw", "--data_dir", tmp_path / "data")
+    assert code == 1 and err.count("\n") == 1 and "can't write the data set to" in err
+
+
+def test_killed_build_is_not_taken_for_finished(tmp_path):
+    write_bcss(tmp_path / "raw", ("A1", "A2", "A7"), height=40, width=30)
+    script = """
+import os, signal, sys
+from data_pipelines.builders import base
+from data_pipelines.build import main
+collect = base.TissueBuilder._collect
+def killed(self, tile, split, position):
+    if position == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return collect(self, tile, split, position)
+base.TissueBuilder._collect = killed
+main(["bcss", "--raw_dir", sys.argv[1], "--data_dir", sys.argv[2]])
+"""
+    arguments = [sys.executable, "-c", script, tmp_path / "raw", tmp_path / "data"]
+    assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
+    assert any((tmp_path / "data" / ".bcss.building").rglob("*array_record*"))  # it had begun to write
+    with pytest.raises(UserError, match="not built"):
+        open_data_set(tmp_path / "data", "bcss")
+    assert len(build("bcss", tmp_path / "raw", tmp_path / "data").records) == 3
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".bcss.lock", "bcss"]
+
+
+def test_folder_without_index_is_built_again(tmp_path):
+    write_bcss(tmp_path / "raw", height=40, width=30)
+    data_set = build("bcss", tmp_path / "raw", tmp_path / "data")
+    (data_set.path / "index.json").unlink()
+    assert build("bcss", tmp_path / "raw", tmp_path / "data").fingerprint == data_set.fingerprint
+
+
+def test_failed_build_leaves_the_old_one(tmp_path):
+    write_bcss(tmp_path / "raw", height=40, width=30)
+    data_set = build("bcss", tmp_path / "raw", tmp_path / "data")
+    (tmp_path / "raw" / "masks" / f"{REGION.format(site='A2')}.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match="truncated or no image"):
+        build("bcss", tmp_path / "raw", tmp_path / "data", overwrite=True)
+    assert open_data_set(tmp_path / "data", "bcss").source("train", labels=True)[0]["label"].shape == (512, 512)
+    assert open_data_set(tmp_path / "data", "bcss").fingerprint == data_set.fingerprint
+
+
+def test_one_build_at_a_time(tmp_path):
+    write_bcss(tmp_path / "raw", height=40, width=30)
+    (tmp_path / "data").mkdir()
+    with open(tmp_path / "data" / ".bcss.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another build of bcss is running"):
+            build("bcss", tmp_path / "raw", tmp_path / "data")
+
+
+def test_a_split_larger_than_memory_needs_no_tensorflow(tmp_path, monkeypatch):
+    """Above this many bytes a GeneratorBasedBuilder would open its sorting files with TensorFlow."""
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 1)
+    write_bcss(tmp_path / "raw", ("A1", "A2"), height=40, width=30)
+    assert len(build("bcss", tmp_path / "raw", tmp_path / "data").records) == 2
+
+
+def test_neither_tensorflow_nor_jax_is_imported(tmp_path):
+    write_bcss(tmp_path / "raw", height=40, width=30)
+    script = """
+import sys
+from data_pipelines.build import build
+build("bcss", sys.argv[1], sys.argv[2]).source("train", labels=True)[0]
+sys.exit(any(name in sys.modules for name in ("tensorflow", "jax", "crcfp_jax", "torch")))
+"""
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    arguments = [sys.executable, "-c", script, tmp_path / "raw", tmp_path / "data"]
+    subprocess.run(arguments, check=True, env=environment)
+
+
+def _store(tmp_path, monkeypatch, *tiles: Tile):
+    """Builds a data set named 'bcss' from tiles made here."""
+    recipe = Recipe(
+        name="bcss",
+        description="",
+        classes=(ClassInfo("a", (0, 0, 0)), ClassInfo("b", (1, 1, 1))),
+        microns_per_pixel=1.0,
+        plan=lambda raw_dir, options: Plan((Source("all", "train", lambda: tiles),)),
+        needs_raw=False,
+        options=("class_map",),
+    )
+    monkeypatch.setattr("data_pipelines.builders.bcss.RECIPE", recipe)
+    return build("bcss", None, tmp_path / "data")
+
+
+def _tile(name: str, label: np.ndarray | None) -> Tile:
+    return Tile(name, np.zeros((2, 3, 3), np.uint8), label, "hospital", "patient", "image", 4, 5)
+
+
+def test_annotated_means_any_pixel_that_counts(tmp_path, monkeypatch):
+    partly = np.full((2, 3), 255, np.uint8)
+    partly[1, 2] = 1
+    data_set = _store(
+        tmp_path,
+        monkeypatch,
+        _tile("none", None),
+        _tile("ignored", np.full((2, 3), 255, np.uint8)),
+        _tile("partly", partly),
+    )
+    assert [record.annotated for record in data_set.records] == [False, False, True]
+    assert (data_set.source("train", labels=True)[0]["label"] == 255).all()
+    assert data_set.pixels == {"train": [0, 1]}
+    record = data_set.records[2]
+    assert (record.hospital, record.patient, record.image, record.x, record.y) == ("hospital", "patient", "image", 4, 5)
+
+
+def test_contract_of_tiles(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="tile twin occurs twice"):
+        _store(tmp_path, monkeypatch, _tile("twin", None), _tile("twin", None))
+    with pytest.raises(ValueError, match="label 2 is no class"):
+        _store(tmp_path, monkeypatch, _tile("odd", np.full((2, 3), 2, np.uint8)))
+    with pytest.raises(ValueError, match=r"label uint8 \(3, 2\) is not uint8 \[2, 3\]"):
+        _store(tmp_path, monkeypatch, _tile("odd", np.zeros((3, 2), np.uint8)))
+    assert not list((tmp_path / "data").glob("bcss/*"))
