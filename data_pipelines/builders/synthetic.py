@@ -1,0 +1,58 @@
+"""Embedded synthetic tissue: five classes as in BCSS, 14 hospitals, split by hospital, no download.
+
+The pictures come from `data_pipelines.synthesis`, where every trait and difficulty setting is a named constant.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from data_pipelines.builders.base import Options, Plan, Recipe, Source, Tile
+from data_pipelines.records import ClassInfo
+from data_pipelines.synthesis import synthesise
+
+SEED = 2023
+SIDE = 256  # pixels
+HOSPITALS = {
+    "train": tuple(f"H{number:02}" for number in range(1, 9)),
+    "validation": ("H09", "H10"),
+    "test": ("H11", "H12", "H13", "H14"),
+}
+TILES_PER_HOSPITAL = {"train": 24, "validation": 8, "test": 12}
+TILES_PER_PATIENT = 4
+CLASSES = (
+    ClassInfo("tumour", (200, 30, 30)),
+    ClassInfo("stroma", (240, 170, 200)),
+    ClassInfo("inflammatory", (60, 60, 200)),
+    ClassInfo("necrosis", (240, 220, 60)),
+    ClassInfo("other", (120, 200, 120)),
+)
+
+
+def _tiles(hospital: str, count: int) -> Iterator[Tile]:
+    for index in range(count):
+        image, label = synthesise(SEED, hospital, index, SIDE)
+        name = f"{hospital}-{index:03}"
+        patient = f"{hospital}-P{index // TILES_PER_PATIENT + 1}"
+        yield Tile(name, image, label, hospital=hospital, patient=patient, source_image=name, x=0, y=0)
+
+
+def plan(raw_dir: Path | None, options: Options) -> Plan:
+    """Returns one source per hospital; needs no raw folder and knows no options."""
+    return Plan(
+        tuple(
+            Source(hospital, split, partial(_tiles, hospital, TILES_PER_HOSPITAL[split]))
+            for split, hospitals in HOSPITALS.items()
+            for hospital in hospitals
+        )
+    )
+
+
+RECIPE = Recipe(
+    name="synthetic",
+    description="Synthetic tissue that looks like haematoxylin and eosin: five classes, 14 hospitals, from a seed.",
+    classes=CLASSES,
+    microns_per_pixel=0.75,
+    plan=plan,
+    needs_raw=False,
+)
