@@ -1,0 +1,154 @@
+"""The segmentation network: one encoder, four heads."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
+
+from crcfp_jax.models.deeplab import DECODERS, RATES, Decoder, resize
+from crcfp_jax.models.heads import AuxiliaryClassifiers, Classifier, Projector
+from crcfp_jax.models.normalisation import Normalisation
+from crcfp_jax.models.perturbations import PERTURBATIONS
+from crcfp_jax.models.resnet import BACKBONES, STANDARD_WIDTH, ResNet
+from data_pipelines.errors import UserError
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+NORMALISATIONS = ("batch", "group")
+
+
+class Network(nn.Module):
+    """DeepLab on a ResNet, with the heads of CRCFP.
+
+    Every method is used through `apply(variables, ..., method=...)`. Parameters come in the groups 'backbone',
+    'decoder', 'classifier', 'projector' and 'auxiliary'. `encode` has no random part.
+    """
+
+    num_classes: int
+    backbone: str = "resnet50"
+    decoder: str = "v3"
+    output_stride: int = 8
+    width: int = STANDARD_WIDTH
+    projection_dim: int = 128
+    classifiers: int = 4  # auxiliary classifiers per perturbation (paper: K)
+    perturbations: tuple[str, ...] = tuple(PERTURBATIONS)
+    normalisation: str = "batch"
+    momentum: float = 0.9  # share of the old running statistics that an update keeps
+    dtype: Any = jnp.float32  # of activations
+    axis_name: str | None = None  # replicas that share batch statistics
+
+    def setup(self):
+        normalisation = Normalisation(self.normalisation, self.momentum, self.axis_name, self.dtype)
+        shared = {"normalisation": normalisation, "width": self.width, "dtype": self.dtype}
+        self.backbone_layers = ResNet(self.backbone, self.output_stride, **shared, name="backbone")
+        self.decoder_layers = Decoder(self.decoder, self.output_stride, **shared, name="decoder")
+        self.classifier = Classifier(self.num_classes)
+        self.projector = Projector(self.projection_dim, self.dtype)
+        self.auxiliary_classifiers = AuxiliaryClassifiers(
+            self.perturbations, self.num_classes, self.classifiers, name="auxiliary"
+        )
+
+    @property
+    def feature_stride(self) -> int:
+        """Pixels between neighbouring features."""
+        return 4 if self.decoder == "v3plus" else self.output_stride
+
+    @property
+    def context_stride(self) -> int:
+        """Pixels between neighbouring cells of `context`."""
+        return 8 if self.decoder == "v3plus" else self.output_stride
+
+    def encode(self, images: Float[Array, "b s s 3"], *, train: bool) -> Float[Array, "b h w c"]:
+        """Normalised images to features of ceil(s / feature_stride) rows, in `dtype`.
+
+        With `train`, normalises by the batch's statistics and updates the running ones ('batch_stats').
+        """
+        low, high = self.backbone_layers(images.astype(self.dtype), train=train)
+        return self.decoder_layers(low, high, train=train)
+
+    def classify(self, features: Float[Array, "b h w c"]) -> Float[Array, "b h w num_classes"]:
+        """Features to float32 logits at the same resolution."""
+        return self.classifier(features)
+
+    def context(self, features: Float[Array, "b h w c"]) -> Float[Array, "b ch cw c"]:
+        """Features at the context stride: averaged over 2x2 for v3plus (release), unchanged for v3."""
+        window = self.context_stride // self.feature_stride
+        if window == 1:
+            return features
+        return nn.avg_pool(features, (window, window), strides=(window, window))
+
+    def project(self, features: Float[Array, "b h w c"]) -> Float[Array, "b h w projection_dim"]:
+        """Features to float32 unit vectors for the contrastive loss."""
+        return self.projector(features)
+
+    def auxiliary(
+        self, features: Float[Array, "b h w c"], keys: Key[Array, " b"]
+    ) -> Float[Array, "n b h w num_classes"]:
+        """Float32 logits of the auxiliary classifiers, perturbation by perturbation, each K times.
+
+        Args:
+            features: shared features.
+            keys: one key an example; each classifier draws its own perturbation from it.
+        """
+        return self.auxiliary_classifiers(features, keys)
+
+    def __call__(self, images: Float[Array, "b s s 3"], *, train: bool = False) -> Float[Array, "b s s num_classes"]:
+        """Normalised images to float32 logits at the images' resolution."""
+        return resize_logits(self.classify(self.encode(images, train=train)), images.shape[1], images.shape[2])
+
+    def initialise(self, images: Float[Array, "b s s 3"], keys: Key[Array, " b"]) -> None:
+        """Touches every parameter: `network.init(key, images, keys, method='initialise')`.
+
+        Without perturbations there are no auxiliary classifiers, with projection_dim=0 there is no projector.
+        """
+        features = self.encode(images, train=False)
+        self.classify(features)
+        if self.projection_dim:
+            self.project(self.context(features))
+        if self.perturbations:
+            self.auxiliary(features, keys)
+
+
+def resize_logits(
+    logits: Float[Array, "b h w num_classes"], height: int, width: int
+) -> Float[Array, "b height width num_classes"]:
+    """Bilinear interpolation with half-pixel centres to `height` x `width` pixels."""
+    return resize(logits, height, width)
+
+
+def build_network(config: ConfigDict, num_classes: int, axis_name: str | None = None) -> Network:
+    """Builds the network that `config` (all settings, not only config.model) describes.
+
+    Raises:
+        UserError: a name or number in config.model or config.cross_consistency that no network has.
+    """
+    model, auxiliary = config.model, config.cross_consistency
+    _check("config.model.backbone", model.backbone, BACKBONES)
+    _check("config.model.decoder", model.decoder, DECODERS)
+    _check("config.model.output_stride", model.output_stride, RATES)
+    _check("config.model.normalisation", model.normalisation, NORMALISATIONS)
+    _check("config.model.dtype", model.dtype, DTYPES)
+    for name in auxiliary.perturbations:
+        _check("config.cross_consistency.perturbations", name, PERTURBATIONS)
+    if model.width < 4 or model.width % 4:
+        raise UserError(f"config.model.width is {model.width}; give a positive multiple of 4.")
+    return Network(
+        num_classes=num_classes,
+        backbone=model.backbone,
+        decoder=model.decoder,
+        output_stride=model.output_stride,
+        width=model.width,
+        projection_dim=model.projection_dim,
+        classifiers=auxiliary.classifiers,
+        perturbations=tuple(auxiliary.perturbations),
+        normalisation=model.normalisation,
+        momentum=model.momentum,
+        dtype=DTYPES[model.dtype],
+        axis_name=axis_name,
+    )
+
+
+def _check(key: str, value: object, known) -> None:
+    if value not in known:
+        raise UserError(f"{key} has {value!r}; known are {', '.join(map(repr, known))}.")

