@@ -1,0 +1,82 @@
+"""One pass of the encoder over the labelled and the unlabelled streams, and what it does to the running statistics."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.typing import VariableDict
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from crcfp_jax.models.network import Network
+from data_pipelines.errors import UserError
+
+
+class Encoded(NamedTuple):
+    """Features of every stream, and the running statistics after the pass."""
+
+    labelled: Float[Array, "b h w c"]
+    streams: dict[str, Float[Array, "u h w c"]]
+    batch_stats: Any
+
+
+def check_statistics(settings: ConfigDict) -> None:
+    """Raises UserError for an unknown value of a normalisation policy in `config.model`."""
+    known = {
+        "statistics": ("per_stream", "joint"),
+        "running_streams": ("all", "labelled"),
+        "inference_statistics": ("running", "recalibrated"),
+    }
+    for key, values in known.items():
+        if settings[key] not in values:
+            raise UserError(f"config.model.{key}={settings[key]!r} is unknown; known: {', '.join(values)}")
+
+
+def encode_streams(
+    network: Network,
+    variables: VariableDict,
+    labelled: Float[Array, "b s s 3"],
+    streams: dict[str, Float[Array, "u s s 3"]],
+    settings: ConfigDict,
+) -> Encoded:
+    """Encodes all streams of a step in one or two convolution batches.
+
+    Args:
+        labelled: normalised labelled crops.
+        streams: normalised unlabelled images by stream; may be empty.
+        settings: `config.model`. `statistics='per_stream'` normalises every stream by its own batch statistics (the
+            release makes separate passes); 'joint' normalises all of them together. `running_streams` says which
+            streams feed the running statistics of a per-stream pass.
+    """
+
+    def encode(images: Float[Array, "n s s 3"]) -> tuple[Float[Array, "n h w c"], Any]:
+        features, updated = network.apply(variables, images, train=True, mutable=["batch_stats"], method="encode")
+        return features, updated.get("batch_stats", {})
+
+    if not streams:
+        features, batch_stats = encode(labelled)
+        return Encoded(features, {}, batch_stats)
+    images = [labelled, *streams.values()]
+    if settings.statistics == "joint":
+        features, batch_stats = encode(jnp.concatenate(images))
+        first, *rest = split_like(features, images)
+        return Encoded(first, dict(zip(streams, rest, strict=True)), batch_stats)
+
+    # vmap folds the stream axis into one large convolution batch, yet keeps each stream's statistics apart.
+    if labelled.shape == images[1].shape:
+        features, stats = jax.vmap(encode)(jnp.stack(images))
+        (first, *rest), own_stats = features, jax.tree.map(lambda x: x[0], stats)
+        mean_stats = jax.tree.map(lambda x: jnp.mean(x, axis=0), stats)
+    else:
+        first, own_stats = encode(labelled)
+        rest, stats = jax.vmap(encode)(jnp.stack(images[1:]))
+        mean_stats = jax.tree.map(lambda x, y: (x + jnp.sum(y, axis=0)) / len(images), own_stats, stats)
+    batch_stats = mean_stats if settings.running_streams == "all" else own_stats
+    return Encoded(first, dict(zip(streams, rest, strict=True)), batch_stats)
+
+
+def split_like(joined: Array, parts: Sequence[Array]) -> list[Array]:
+    """Takes apart along the first axis what was concatenated from arrays as long as `parts`."""
+    return jnp.split(joined, np.cumsum([len(part) for part in parts[:-1]]).tolist())

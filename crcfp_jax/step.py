@@ -1,0 +1,134 @@
+"""The training step: a pure function of state, batch and key, written for one replica of the axis `axis_name`.
+
+Losses are reduced over the replicas inside the differentiated function *and* the gradients are averaged after it; with
+one without the other, shard_map's replication rules multiply the gradients by the number of devices.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
+
+from crcfp_jax.augment import augment, normalise
+from crcfp_jax.encode import check_statistics, encode_streams, split_like
+from crcfp_jax.methods import Method
+from crcfp_jax.models.network import Network
+from crcfp_jax.optim import learning_rate
+from crcfp_jax.randomness import Purpose, example_keys
+from crcfp_jax.state import TrainState
+from crcfp_jax.terms import Heads, Metrics, consistency_term, contrastive_term, entropy_term, supervised_term
+from data_pipelines.errors import UserError
+
+STREAM_PURPOSE = {
+    "image": Purpose.IMAGE,
+    "unlabelled": Purpose.UNLABELLED,
+    "view_a": Purpose.VIEW_A,
+    "view_b": Purpose.VIEW_B,
+}
+
+TrainStep = Callable[[TrainState, Mapping[str, Array], Key[Array, ""]], tuple[TrainState, Metrics]]
+
+
+def check_step(config: ConfigDict, method: Method, context_stride: int) -> None:
+    """Raises UserError where the settings of the step don't fit together."""
+    check_statistics(config.model)
+    if method.has("contrastive"):
+        maps = 2 * config.train.unlabelled_batch_size
+        cells = (config.data.side // context_stride) ** 2
+        negatives = config.contrastive.negatives
+        if negatives < maps or negatives % maps or negatives // maps > cells:
+            raise UserError(
+                f"config.contrastive.negatives={negatives} can't be drawn evenly from {maps} maps of {cells} cells: "
+                f"choose a multiple of {maps} up to {maps * cells}"
+            )
+    if config.data.side % context_stride:
+        raise UserError(f"config.data.side={config.data.side} is not a multiple of the feature stride {context_stride}")
+
+
+def make_train_step(
+    network: Network,
+    method: Method,
+    config: ConfigDict,
+    optimizer: optax.GradientTransformation,
+    axis_name: str | None = None,
+) -> TrainStep:
+    """Builds `train_step(state, batch, key) -> (state, metrics)` for `parallelise`.
+
+    Settings are read here, while tracing, never in the compiled step. `key` is the run's key: the step folds it with
+    `state.step`. Metrics are scalars, but for `pseudo_label_share` [classes]; `finite` is 1 while loss and gradient are
+    finite numbers.
+
+    Raises:
+        UserError: settings that don't fit together.
+    """
+    check_step(config, method, network.context_stride)
+    schedule = learning_rate(config)
+
+    def prepare(key: Key[Array, ""], batch: Mapping[str, Array]) -> tuple[Float[Array, "b s s 3"], dict[str, Array]]:
+        """Augments the labelled crops and every unlabelled stream of this method, in one call of the same code."""
+        names = (*(("image",) if config.augment.labelled else ()), *method.streams)
+        keys = [example_keys(key, STREAM_PURPOSE[name], batch[name].shape[0], axis_name) for name in names]
+        images = [batch[name] for name in names]
+        streams = {}
+        if names:
+            varied = augment(jnp.concatenate(keys), jnp.concatenate(images), config.augment)
+            streams = dict(zip(names, split_like(varied, images), strict=True))
+        labelled = streams.pop("image") if config.augment.labelled else normalise(batch["image"])
+        return labelled, streams
+
+    def train_step(state: TrainState, batch: Mapping[str, Array], key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(key, state.step)
+        labelled, streams = prepare(key, batch)
+
+        def loss_function(params):
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            encoded = encode_streams(network, variables, labelled, streams, config.model)
+            heads = Heads(network, variables, axis_name)
+            losses = {"supervised": supervised_term(heads, encoded.labelled, batch["label"])}
+            metrics, bank = {}, state.bank
+            if method.has("cross_consistency", "entropy"):
+                features = encoded.streams["unlabelled"]
+                logits = heads.apply("classify", features)
+                classes = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1])
+                shares = jnp.mean(classes, axis=(0, 1, 2))
+                metrics["pseudo_label_share"] = shares if axis_name is None else jax.lax.pmean(shares, axis_name)
+            if method.has("contrastive"):
+                views = jnp.stack([encoded.streams["view_a"], encoded.streams["view_b"]])
+                losses["contrastive"], bank, shares = contrastive_term(
+                    heads, views, batch["offset"], batch["flip"], bank, key, config.contrastive
+                )
+                metrics |= shares
+            if method.has("cross_consistency"):
+                losses["cross_consistency"] = consistency_term(heads, features, logits, key, config.cross_consistency)
+            if method.has("entropy"):
+                losses["entropy"] = entropy_term(heads, logits)
+
+            warm = (state.step >= method.warmup_steps).astype(jnp.float32)
+            weights = {term: w if term == "supervised" else w * warm for term, w in method.weights.items()}
+            total = sum(weights[term] * loss for term, loss in losses.items())
+            metrics |= {f"loss/{term}": loss for term, loss in losses.items()} | {"loss/total": total}
+            return total, (metrics, encoded.batch_stats, bank)
+
+        gradients, (metrics, batch_stats, bank) = jax.grad(loss_function, has_aux=True)(state.params)
+        if axis_name is not None:
+            gradients = jax.lax.pmean(gradients, axis_name)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        norm = optax.tree.norm(gradients)
+        metrics |= {
+            "gradient_norm": norm,
+            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            "finite": (jnp.isfinite(metrics["loss/total"]) & jnp.isfinite(norm)).astype(jnp.float32),
+        }
+        new_state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            bank=bank,
+        )
+        return new_state, metrics
+
+    return train_step

@@ -1,0 +1,149 @@
+"""The loss terms of a step: each takes the shared features, applies its head, and reduces over the replicas."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.typing import VariableDict
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from ml_collections import ConfigDict
+
+from crcfp_jax import bank as banks
+from crcfp_jax.losses.consistency import squared_error
+from crcfp_jax.losses.contrastive import context_contrast
+from crcfp_jax.losses.entropy import pixel_entropy
+from crcfp_jax.losses.reduce import masked_mean
+from crcfp_jax.losses.supervised import cross_entropy
+from crcfp_jax.models.network import Network, resize_logits
+from crcfp_jax.randomness import Purpose, example_keys
+
+Metrics = dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Heads:
+    """The network's heads with this step's variables, and the axis that losses are reduced over."""
+
+    network: Network
+    variables: VariableDict
+    axis_name: str | None
+
+    def apply(self, method: str, *arguments: Any) -> Any:
+        """Calls a method of the network that neither reads nor writes batch statistics of its own."""
+        return self.network.apply(self.variables, *arguments, method=method)
+
+    def mean(self, values: Float[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Float[Array, ""]:
+        """`masked_mean` over every replica."""
+        return masked_mean(values, mask, self.axis_name)
+
+    def share(self, mask: Bool[Array, "*shape"]) -> Float[Array, ""]:
+        """Share of true entries over every replica."""
+        return self.mean(mask.astype(jnp.float32), jnp.ones_like(mask))
+
+
+def supervised_term(heads: Heads, features: Float[Array, "b h w c"], labels: UInt8[Array, "b s s"]) -> Float[Array, ""]:
+    """Cross-entropy of the labelled crops at their own resolution (paper, Eq. 1); 255 is ignored."""
+    logits = resize_logits(heads.apply("classify", features), labels.shape[1], labels.shape[2])
+    return heads.mean(*cross_entropy(logits, labels))
+
+
+def consistency_term(
+    heads: Heads,
+    features: Float[Array, "u h w c"],
+    logits: Float[Array, "u h w k"],
+    key: Key[Array, ""],
+    settings: ConfigDict,
+) -> Float[Array, ""]:
+    """Squared error between the classifier and every auxiliary classifier on perturbed features (paper, Eq. 15-16).
+
+    Args:
+        features: of the whole view of the unlabelled images.
+        logits: of the classifier on these features.
+        settings: `config.cross_consistency`.
+    """
+    keys = example_keys(key, Purpose.PERTURBATION, features.shape[0], heads.axis_name)
+    auxiliary = heads.apply("auxiliary", features, keys)
+    return heads.mean(*squared_error(jax.nn.softmax(logits, axis=-1), auxiliary, settings.threshold))
+
+
+def entropy_term(heads: Heads, logits: Float[Array, "u h w k"]) -> Float[Array, ""]:
+    """Mean entropy of the predictions on the whole view, in nats (paper, Eq. 17)."""
+    return heads.mean(*pixel_entropy(logits))
+
+
+def contrastive_term(
+    heads: Heads,
+    features: Float[Array, "2 u h w c"],
+    offset: Int[Array, "u 2"],
+    flip: Bool[Array, "u 2"],
+    bank: banks.Bank,
+    key: Key[Array, ""],
+    settings: ConfigDict,
+) -> tuple[Float[Array, ""], banks.Bank, Metrics]:
+    """Context-aware directional contrast of two overlapping crops (paper, Eq. 3-8).
+
+    The step's own negatives are pushed first, so that the bank is never empty when it is used. The two directions are
+    means of their own and are added.
+
+    Args:
+        features: of view a and view b.
+        offset: view b's origin minus view a's, in cells of the context stride.
+        flip: whether (view a, view b) was flipped.
+        settings: `config.contrastive`.
+
+    Returns:
+        The loss, the bank with this step's negatives, and shares of confident cells and accepted pairs.
+    """
+    context = jax.vmap(lambda x: heads.apply("context", x))(features)
+    projected = jax.vmap(lambda x: heads.apply("project", x))(context)
+    # The classifier only names the classes here; it learns nothing from this term.
+    logits = jax.lax.stop_gradient(jax.vmap(lambda x: heads.apply("classify", x))(context))
+    confidences = jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1)
+    labels = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+    bank = _push_negatives(heads, projected, labels, bank, key, settings.negatives)
+    values, mask = context_contrast(
+        projected,
+        confidences,
+        labels,
+        offset,
+        flip,
+        bank.features,
+        bank.labels,
+        threshold=settings.threshold,
+        rule=settings.filter,
+        temperature=settings.temperature,
+        chunk=min(settings.chunk, bank.labels.shape[0]),
+    )
+    loss = heads.mean(values[0], mask[0]) + heads.mean(values[1], mask[1])
+    return (
+        loss,
+        bank,
+        {
+            "share/confident": heads.share(confidences > settings.threshold),
+            "share/positive_pairs": heads.share(mask),
+            "share/bank_filled": jnp.mean((bank.labels >= 0).astype(jnp.float32)),
+        },
+    )
+
+
+def _push_negatives(
+    heads: Heads,
+    projected: Float[Array, "2 u h w d"],
+    labels: Int[Array, "2 u h w"],
+    bank: banks.Bank,
+    key: Key[Array, ""],
+    negatives: int,
+) -> banks.Bank:
+    """Samples `negatives` cells over both views of the global batch and writes them to the bank."""
+    images = projected.shape[1]
+    replicas = 1 if heads.axis_name is None else jax.lax.axis_size(heads.axis_name)
+    each = negatives // (2 * images * replicas)
+    picked = [
+        banks.sample_cells(example_keys(key, purpose, images, heads.axis_name), projected[view], labels[view], each)
+        for view, purpose in enumerate((Purpose.BANK_A, Purpose.BANK_B))
+    ]
+    features, classes = (jnp.concatenate(parts, axis=1) for parts in zip(*picked, strict=True))
+    features, classes = banks.gather_over_replicas((features, classes), heads.axis_name)
+    return banks.push(bank, features.reshape(-1, features.shape[-1]), classes.reshape(-1))

@@ -1,0 +1,74 @@
+"""What the streams are normalised by, and what they leave in the running statistics."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import tiny_config, tiny_parts, tiny_state
+
+from crcfp_jax.augment import normalise
+from crcfp_jax.encode import check_statistics, encode_streams
+from data_pipelines.errors import UserError
+
+RNG = np.random.default_rng(5)
+LABELLED = RNG.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+STREAMS = {
+    name: RNG.integers(0, low, (2, 32, 32, 3), dtype=np.uint8) for name, low in (("view_a", 128), ("view_b", 64))
+}
+
+
+@pytest.fixture(scope="module")
+def state():
+    return tiny_state(tiny_config())
+
+
+def encoded(state, labelled=LABELLED, streams=STREAMS, **changes):
+    config = tiny_config(**{f"model__{key}": value for key, value in changes.items()})
+    network, _, _ = tiny_parts(config)
+    streams = {name: normalise(jnp.asarray(images)) for name, images in streams.items()}
+    return jax.jit(
+        lambda variables, labelled, streams: encode_streams(network, variables, labelled, streams, config.model)
+    )(state.variables, normalise(jnp.asarray(labelled)), streams)
+
+
+def first_mean(batch_stats):
+    """Running mean of the stem: 0.9 of nothing, and a tenth of what the batch had."""
+    return np.asarray(jax.tree.leaves(batch_stats["backbone"])[0])
+
+
+def close(a, b):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_per_stream_normalises_every_stream_by_itself(state):
+    alone = encoded(state, streams={})
+    together = encoded(state)
+    close(together.labelled, alone.labelled)
+    close(together.streams["view_b"], encoded(state, labelled=STREAMS["view_b"], streams={}).labelled)
+    means = [first_mean(alone.batch_stats)]
+    means += [first_mean(encoded(state, labelled=images, streams={}).batch_stats) for images in STREAMS.values()]
+    close(first_mean(together.batch_stats), np.mean(means, axis=0))
+
+
+def test_running_statistics_of_the_labelled_stream_alone(state):
+    alone = encoded(state, streams={})
+    jax.tree.map(close, encoded(state, running_streams="labelled").batch_stats, alone.batch_stats)
+
+
+def test_joint_is_one_batch(state):
+    joint = encoded(state, statistics="joint")
+    whole = encoded(state, labelled=np.concatenate([LABELLED, *STREAMS.values()]), streams={})
+    close(np.concatenate([joint.labelled, joint.streams["view_a"], joint.streams["view_b"]]), whole.labelled)
+    jax.tree.map(close, joint.batch_stats, whole.batch_stats)
+
+
+def test_streams_of_another_size_than_the_labelled_crops(state):
+    together = encoded(state, labelled=np.concatenate([LABELLED, LABELLED[:1]]))
+    close(together.streams["view_a"], encoded(state).streams["view_a"])
+    assert together.labelled.shape[0] == 3
+
+
+def test_an_unknown_policy_is_named():
+    config = tiny_config(model__statistics="none")
+    with pytest.raises(UserError, match=r"^config\.model\.statistics='none'"):
+        check_statistics(config.model)

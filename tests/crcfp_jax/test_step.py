@@ -1,0 +1,129 @@
+"""The train step: which term moves which parameters, warm-up, purity, determinism, statistics policies."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import tiny_batch, tiny_config, tiny_parts, tiny_state
+
+from crcfp_jax.step import make_train_step
+from data_pipelines.errors import UserError
+
+KEY = jax.random.key(3)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """The step of the default tiny settings with a warm-up of 2 of 10 steps."""
+    config = tiny_config(weights__warmup=0.2)
+    network, method, optimizer = tiny_parts(config)
+    return jax.jit(make_train_step(network, method, config, optimizer))
+
+
+def run(config, steps=1, state=None, compiled=None):
+    """The state and the last metrics after some steps on one device."""
+    network, method, optimizer = tiny_parts(config)
+    compiled = compiled or jax.jit(make_train_step(network, method, config, optimizer))
+    state = tiny_state(config) if state is None else state
+    for _ in range(steps):
+        state, metrics = compiled(state, tiny_batch(config), KEY)
+    return state, metrics
+
+
+# Each row: what a term must move, and what it must leave alone. The classifier gives the consistency term its target
+# and the contrastive term its classes, without gradient; only entropy and the labels teach it.
+MOVED = {
+    "supervised": {"backbone", "decoder", "classifier"},
+    "contrastive": {"backbone", "decoder", "projector"},
+    "cross_consistency": {"backbone", "decoder", "auxiliary"},
+    "entropy": {"backbone", "decoder", "classifier"},
+}
+
+
+@pytest.fixture(scope="module")
+def step_with_weights():
+    """A step whose weights are arguments, compiled once; plain SGD moves a parameter where its gradient is not zero."""
+    config = tiny_config(optimizer__weight_decay=0.0, optimizer__momentum=0.0, optimizer__head_multiplier=1.0)
+    network, method, optimizer = tiny_parts(config)
+
+    @jax.jit
+    def step(weights, state, batch, key):
+        weighted = dataclasses.replace(method, weights=weights)
+        return make_train_step(network, weighted, config, optimizer)(state, batch, key)
+
+    return lambda weights: (tiny_state(config), *step(weights, tiny_state(config), tiny_batch(config), KEY))
+
+
+@pytest.mark.parametrize("term", MOVED)
+def test_each_term_moves_its_parameter_groups_and_no_other(step_with_weights, term):
+    before, after, metrics = step_with_weights({name: float(name == term) for name in MOVED})
+    assert metrics[f"loss/{term}"] > 0
+    moved = {
+        group
+        for group, values in before.params.items()
+        if any(
+            np.any(a != b) for a, b in zip(jax.tree.leaves(values), jax.tree.leaves(after.params[group]), strict=True)
+        )
+    }
+    assert moved == MOVED[term]
+
+
+def test_warmup_counts_only_the_supervised_term_until_its_last_step(compiled):
+    config = tiny_config()
+    state, metrics = run(config, steps=2, compiled=compiled)
+    assert metrics["loss/total"] == metrics["loss/supervised"]
+    _, metrics = run(config, state=state, compiled=compiled)
+    w = config.weights
+    expected = (
+        metrics["loss/supervised"]
+        + w.contrastive * metrics["loss/contrastive"]
+        + w.cross_consistency * metrics["loss/cross_consistency"]
+        + w.entropy * metrics["loss/entropy"]
+    )
+    np.testing.assert_allclose(metrics["loss/total"], expected, rtol=1e-6)
+    assert metrics["loss/total"] != metrics["loss/supervised"]
+
+
+def test_the_bank_holds_the_last_steps_and_a_step_repeats_to_the_bit(compiled):
+    config = tiny_config()
+    one, _ = run(config, compiled=compiled)
+    assert int(jnp.sum(one.bank.labels >= 0)) == 32 and int(one.bank.cursor) == 32
+    two, metrics = run(config, steps=2, compiled=compiled)
+    jax.tree.map(np.testing.assert_array_equal, (two, metrics), run(config, state=one, compiled=compiled))
+    assert int(jnp.sum(two.bank.labels >= 0)) == 64 and int(two.bank.cursor) == 0
+    np.testing.assert_allclose(np.linalg.norm(two.bank.features, axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(one.bank.features[:32], two.bank.features[:32])
+
+
+def test_supervised_needs_no_unlabelled_images_and_its_loss_falls():
+    config = tiny_config(method="supervised", train__steps=40, optimizer__learning_rate=0.02, augment__labelled=False)
+    network, method, optimizer = tiny_parts(config)
+    step = jax.jit(make_train_step(network, method, config, optimizer))
+    batch = tiny_batch(config)
+    batch["label"] = (batch["image"][..., 0] > 128).astype(np.uint8)
+    state, losses = tiny_state(config), []
+    for _ in range(40):
+        state, metrics = step(state, batch, KEY)
+        losses.append(float(metrics["loss/supervised"]))
+    assert losses[-1] < 0.5 * losses[0]
+    assert set(state.params) == {"backbone", "decoder", "classifier"}
+    assert state.bank is None
+    assert {name for name in metrics if name.startswith("loss/")} == {"loss/supervised", "loss/total"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"contrastive__negatives": 33}, "config.contrastive.negatives=33"),
+        ({"contrastive__negatives": 8 * 17}, "config.contrastive.negatives=136"),
+        ({"model__statistics": "none"}, "config.model.statistics='none'"),
+        ({"data__side": 36}, "config.data.side=36"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(changes, named):
+    config = tiny_config(**changes)
+    network, method, optimizer = tiny_parts(config)
+    with pytest.raises(UserError, match="^" + named.replace(".", r"\.")):
+        make_train_step(network, method, config, optimizer)
