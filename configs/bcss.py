@@ -1,0 +1,30 @@
+"""BCSS: five tissue classes, labels from some of the hospitals (paper, Table 1).
+
+python -m data_pipelines.build bcss --raw_dir RAW --data_dir data
+python -m crcfp_jax.main --config configs/bcss.py --config.fraction=1/8 --config.seed=1
+"""
+
+from crcfp_jax.config import default
+from data_pipelines.errors import UserError
+
+
+def get_config(variant: str = ""):
+    """The paper's settings; `:release` those of its authors' code, `:small` a network for two CPU cores."""
+    c = default()
+    c.data.name = "bcss"
+    match variant:
+        case "":
+            pass
+        case "release":
+            c.model.decoder = "v3plus"
+            c.model.output_stride = 16
+            c.contrastive.filter = "release"
+            c.cross_consistency.classifiers = 6
+            c.cross_consistency.threshold = 0.75
+            c.weights.warmup = 0.0
+            c.augment.labelled = False
+            c.train.batch_size = 10
+            c.train.unlabelled_batch_size = 10
+        case _:
+            raise UserError(f"configs/bcss.py:{variant} is unknown; known variants: release, small")
+    return c

@@ -1,0 +1,132 @@
+"""From settings to the parts of a run: data set, split, method, network, optimiser."""
+
+import dataclasses
+import re
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from crcfp_jax.methods import Method, build_method
+from crcfp_jax.models.network import Network, build_network
+from crcfp_jax.optim import make_optimizer
+from data_pipelines.errors import UserError
+from data_pipelines.loaders import LoaderOptions
+from data_pipelines.records import DataSet, open_data_set
+from data_pipelines.splits import Split, make_split
+
+POSITIVE = (
+    "data.side", "data.base_size", "data.threads", "data.prefetch", "model.projection_dim",
+    "model.recalibration_images",
+    "contrastive.temperature", "contrastive.bank_steps", "contrastive.chunk", "cross_consistency.classifiers",
+    "optimizer.learning_rate", "train.steps", "train.log_every", "train.picture_every", "checkpoint.every",
+    "checkpoint.keep", "evaluation.every", "evaluation.batch_size",
+)  # fmt: skip
+SHARES = (
+    "weights.warmup", "contrastive.threshold", "cross_consistency.threshold", "model.momentum",
+    "augment.jitter_probability", "augment.grey_probability", "augment.blur_probability",
+)  # fmt: skip
+SELECTIONS = ("last", "best_validation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """What learns: method, network, optimiser. Nothing here has touched a device or a data set yet."""
+
+    config: ConfigDict
+    num_classes: int
+    method: Method
+    optimizer: optax.GradientTransformation
+
+    def network(self, axis_name: str | None = None) -> Network:
+        """The network of this method, with batch statistics shared over `axis_name`.
+
+        Heads that no term of the method uses have no parameters.
+        """
+        network = build_network(self.config, self.num_classes, axis_name)
+        return network.clone(
+            perturbations=network.perturbations if self.method.has("cross_consistency") else (),
+            projection_dim=network.projection_dim if self.method.has("contrastive") else 0,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts(Learner):
+    """A learner and the data it learns from."""
+
+    data_set: DataSet
+    split: Split
+
+    def loader_options(self) -> LoaderOptions:
+        """How this process's training batches are made."""
+        data, train = self.config.data, self.config.train
+        return LoaderOptions(
+            side=data.side,
+            base_size=data.base_size,
+            labelled_scale=tuple(data.labelled_scale),
+            unlabelled_scale=tuple(data.unlabelled_scale),
+            overlap=tuple(data.overlap),
+            flips=data.flips,
+            stride=self.network().context_stride,
+            batch_size=train.batch_size,
+            unlabelled_batch_size=train.unlabelled_batch_size,
+            seed=self.config.seed,
+            threads=data.threads,
+            prefetch=data.prefetch,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+
+def check_values(config: ConfigDict) -> None:
+    """Raises UserError for the first value that no run can use, naming its key."""
+    for key in POSITIVE:
+        if not _get(config, key) > 0:
+            raise UserError(f"config.{key}={_get(config, key)} must be greater than 0")
+    for key in SHARES:
+        if not 0 <= _get(config, key) <= 1:
+            raise UserError(f"config.{key}={_get(config, key)} must lie between 0 and 1")
+    if config.seed < 0:
+        raise UserError(f"config.seed={config.seed} is negative: give 0 or more")
+    if not re.fullmatch(r"[1-9]\d*/[1-9]\d*", config.fraction):
+        raise UserError(f"config.fraction={config.fraction!r} is not a fraction: write it as 1/8")
+    if config.evaluation.selection not in SELECTIONS:
+        raise UserError(
+            f"config.evaluation.selection={config.evaluation.selection!r} is unknown; known: {', '.join(SELECTIONS)}"
+        )
+
+
+def _get(config: ConfigDict, key: str) -> float:
+    value = config
+    for name in key.split("."):
+        value = value[name]
+    return value
+
+
+def build_learner(config: ConfigDict, num_classes: int) -> Learner:
+    """Builds what the settings describe, for data of `num_classes` classes.
+
+    Raises:
+        UserError: a value that can't be used.
+    """
+    check_values(config)
+    return Learner(config, num_classes, build_method(config), make_optimizer(config))
+
+
+def assemble(config: ConfigDict) -> Parts:
+    """Opens the data set, draws the split, and builds what the settings describe.
+
+    Raises:
+        UserError: a value that can't be used, or a data set that isn't built.
+    """
+    check_values(config)
+    method, optimizer = build_method(config), make_optimizer(config)
+    data_set = open_data_set(config.data.dir, config.data.name)
+    split = make_split(
+        data_set,
+        config.fraction,
+        config.seed,
+        unit=config.data.split_unit,
+        validation=config.evaluation.selection == "best_validation",
+    )
+    return Parts(config, len(data_set.classes), method, optimizer, data_set, split)

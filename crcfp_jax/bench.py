@@ -1,0 +1,158 @@
+"""Times input alone, step alone and both together, with compile time and memory.
+
+python -m crcfp_jax.bench --config configs/quickstart.py [--steps 20] [--random_input] [--config.key=value ...]
+"""
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+from rich.console import Console
+from rich.table import Table
+
+from crcfp_jax import parallel
+from crcfp_jax.assemble import assemble, build_learner
+from crcfp_jax.cli import run_main
+from crcfp_jax.command_line import parse_flags
+from crcfp_jax.report import versions
+from crcfp_jax.state import create_state
+from crcfp_jax.step import make_train_step
+from data_pipelines.loaders import training_loader
+
+FLAGS = flags.FlagValues()
+config_flags.DEFINE_config_file("config", help_string="Config file, as for crcfp_jax.main.", flag_values=FLAGS)
+flags.DEFINE_integer("steps", 20, "Steps measured, after two that are not.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_bool(
+    "random_input", False, "Random images; the data set need not be built, input is not timed.", flag_values=FLAGS
+)
+flags.DEFINE_integer("classes", 5, "Classes of random input.", flag_values=FLAGS)
+
+WARM_UP = 2  # calls before the clock counts
+
+
+def random_batch(config: ConfigDict, streams: tuple[str, ...], stride: int, classes: int) -> dict[str, np.ndarray]:
+    """A batch of the shapes that the loaders make, on the host, filled at random."""
+    rng = np.random.default_rng(config.seed)
+    side, b, u = config.data.side, config.train.batch_size, config.train.unlabelled_batch_size
+    batch = {
+        "image": rng.integers(0, 256, (b, side, side, 3), dtype=np.uint8),
+        "label": rng.integers(0, classes, (b, side, side), dtype=np.uint8),
+    }
+    if streams:
+        batch |= {name: rng.integers(0, 256, (u, side, side, 3), dtype=np.uint8) for name in streams}
+        cells = max(1, side // stride // 4)
+        batch |= {"offset": rng.integers(-cells, cells + 1, (u, 2), dtype=np.int32), "flip": rng.random((u, 2)) < 0.5}
+    return batch
+
+
+def seconds_per_call(call: Callable[[], Any], count: int) -> list[float]:
+    """Wall-clock seconds of each of `count` calls, after `WARM_UP` more."""
+    times = []
+    for number in range(WARM_UP + count):
+        start = time.perf_counter()
+        call()
+        if number >= WARM_UP:
+            times.append(time.perf_counter() - start)
+    return times
+
+
+class Bench:
+    """The compiled step of a config, with what it is fed."""
+
+    def __init__(self, config: ConfigDict, *, random_input: bool, classes: int):
+        """Builds and compiles the step.
+
+        Raises:
+            UserError: settings that can't be used, or a data set that isn't built.
+        """
+        parallel.check_batch_sizes(config, jax.device_count())
+        self.config = config
+        self.mesh = parallel.make_mesh()
+        self.parts = build_learner(config, classes) if random_input else assemble(config)
+        network = self.parts.network(parallel.AXIS)
+        step = make_train_step(network, self.parts.method, config, self.parts.optimizer, parallel.AXIS)
+        step = parallel.parallelise(step, self.mesh, "shard_map")
+        sharding = parallel.replicated(self.mesh)
+        self.state = create_state(
+            self.parts.network(), self.parts.method, config, self.parts.optimizer, sharding=sharding
+        )
+        self.key = jax.device_put(jax.random.key(config.seed), sharding)
+        if random_input:
+            self.host_batch = random_batch(config, self.parts.method.streams, network.context_stride, classes)
+        else:
+            self.loader: Iterator = training_loader(
+                self.parts.data_set,
+                self.parts.split,
+                self.parts.loader_options(),
+                unlabelled=bool(self.parts.method.streams),
+            )
+            self.host_batch = next(self.loader)
+        self.batch = parallel.global_batch(self.host_batch, self.mesh)
+        start = time.perf_counter()
+        self.step = step.lower(self.state, self.batch, self.key).compile()
+        self.compile_seconds = time.perf_counter() - start
+
+    def step_alone(self) -> None:
+        """One step on a batch that is on the device already."""
+        self.state, metrics = self.step(self.state, self.batch, self.key)
+        jax.block_until_ready(metrics)
+
+    def input_alone(self) -> None:
+        """One batch, made and put on the device."""
+        jax.block_until_ready(parallel.global_batch(next(self.loader), self.mesh))
+
+    def both(self) -> None:
+        """One batch and one step; the next batch is made while the device computes."""
+        batch = parallel.global_batch(next(self.loader), self.mesh)
+        self.state, metrics = self.step(self.state, batch, self.key)
+        jax.block_until_ready(metrics)
+
+    def memory(self) -> dict[str, float]:
+        """GiB of the step's working memory, of the state, and the greatest so far on device and host."""
+        analysis = self.step.memory_analysis()
+        found = {
+            "step, temporary": analysis.temp_size_in_bytes,
+            "state and batch": analysis.argument_size_in_bytes,
+            "process, greatest": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+        statistics_of_device = jax.local_devices()[0].memory_stats() or {}
+        if "peak_bytes_in_use" in statistics_of_device:
+            found["device, greatest"] = statistics_of_device["peak_bytes_in_use"]
+        return {name: size / 2**30 for name, size in found.items()}
+
+
+def main() -> None:
+    """Measures and prints a table."""
+    parse_flags(FLAGS, sys.argv[1:])
+    config, count = FLAGS.config, FLAGS.steps
+    bench = Bench(config, random_input=FLAGS.random_input, classes=FLAGS.classes)
+    measured = {"step alone": seconds_per_call(bench.step_alone, count)}
+    if not FLAGS.random_input:
+        measured["input alone"] = seconds_per_call(bench.input_alone, count)
+        measured["both"] = seconds_per_call(bench.both, count)
+
+    train = config.train
+    title = f"{config.method}, {config.model.backbone} {config.model.decoder}, {config.data.side} px, "
+    title += f"{train.batch_size} + {train.unlabelled_batch_size}, {config.model.dtype}"
+    table = Table(title=title)
+    for column in ("", "median s", "least s", "batches/s"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, times in measured.items():
+        median = statistics.median(times)
+        table.add_row(name, f"{median:.4f}", f"{min(times):.4f}", f"{1 / median:.2f}")
+    table.add_row("compile", f"{bench.compile_seconds:.1f}", "", "")
+    console = Console()
+    console.print(table)
+    console.print("memory, GiB: " + ", ".join(f"{name} {size:.2f}" for name, size in bench.memory().items()))
+    console.print(", ".join(f"{name} {version}" for name, version in versions().items()), highlight=False)
+
+
+if __name__ == "__main__":
+    run_main(main)

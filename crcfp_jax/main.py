@@ -1,0 +1,77 @@
+"""Trains a method, resumes where the run folder holds a run, and evaluates on the test split.
+
+python -m crcfp_jax.main --config configs/bcss.py [--workdir W] [--config.fraction=1/8 --config.seed=1 ...]
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from crcfp_jax.cli import run_main
+from crcfp_jax.command_line import parse_flags
+
+FLAGS = flags.FlagValues()
+CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="Config file, e.g. configs/bcss.py or configs/bcss.py:small", flag_values=FLAGS
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; by default runs/<config>-<method>-...", flag_values=FLAGS)
+PREVIOUS = flags.DEFINE_bool(
+    "previous_checkpoint", False, "Leave out the newest checkpoint and resume from the one before.", flag_values=FLAGS
+)
+
+
+def default_workdir(config_file: str, config: ConfigDict) -> Path:
+    """runs/<config>-<method>-<fraction>-seed<seed>: one folder for each run of the paper's grid."""
+    file, _, variant = config_file.partition(":")
+    name = "-".join(filter(None, (Path(file).stem, variant)))
+    return Path("runs") / f"{name}-{config.method}-{config.fraction.replace('/', '_')}-seed{config.seed}"
+
+
+def main() -> int:
+    """Runs the command line; returns the exit code."""
+    parse_flags(FLAGS, sys.argv[1:])
+    from crcfp_jax.parallel import start_processes  # importing JAX takes seconds: not before the flags are right
+
+    start_processes()
+    from crcfp_jax.report import print_result
+    from crcfp_jax.train import Interrupted, Trainer
+
+    config = FLAGS.config
+    workdir = Path(FLAGS.workdir) if FLAGS.workdir else default_workdir(FLAGS["config"].config_filename, config)
+    if config.data.name == "synthetic":
+        _build_synthetic(config.data.dir)
+    trainer = Trainer(config, workdir, previous_checkpoint=FLAGS.previous_checkpoint)
+    try:
+        trainer.run()
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        return 143  # the shell's code for SIGTERM
+    result = trainer.finish()
+    if trainer.main_process:
+        title = (
+            f"{config.method}, {config.data.name} {config.fraction}, seed {config.seed}: {result['images']} test images"
+        )
+        print_result(result, trainer.parts.data_set.classes, title=title)
+        print(f"mIoU {result['mean_iou']:.2f}; figures and pictures are in {workdir}")
+    return 0
+
+
+def _build_synthetic(data_dir: str) -> None:
+    """Builds the embedded data set where it is missing: it needs no download."""
+    import jax
+
+    from data_pipelines.build import build
+    from data_pipelines.records import data_set_path
+
+    if jax.process_index() == 0 and not (data_set_path(data_dir, "synthetic") / "index.json").exists():
+        build("synthetic", None, data_dir)
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("synthetic data set built")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,100 @@
+"""Inference with trained variables, and the batch statistics that it uses."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.typing import VariableDict
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, UInt8
+
+from crcfp_jax.assemble import Parts
+from crcfp_jax.augment import normalise
+from crcfp_jax.models.network import Network
+from crcfp_jax.windows import Evaluator, scaled_size
+from data_pipelines import geometry
+from data_pipelines.records import DataSet, Record
+
+RECALIBRATION_BATCH = 32  # windows normalised together
+
+
+def make_evaluator(parts: Parts, variables: VariableDict) -> Evaluator:
+    """An evaluator of `variables` (host arrays) on this process's devices.
+
+    Processes evaluate different numbers of images, so nothing here communicates.
+    """
+    devices = np.array(jax.local_devices())
+    mesh = jax.sharding.Mesh(devices, ("window",), axis_types=(AxisType.Auto,))
+    placed = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
+    network = parts.network()
+    size = parts.config.evaluation.batch_size
+    size += -size % len(devices)
+
+    @jax.jit
+    def probabilities(variables: VariableDict, windows: UInt8[Array, "n s s 3"]) -> Float[Array, "n s s c"]:
+        return jax.nn.softmax(network.apply(variables, normalise(windows), train=False), axis=-1)
+
+    def predict(windows: UInt8[np.ndarray, "n s s 3"]) -> Float[Array, "n s s c"]:
+        return probabilities(placed, jax.device_put(windows, NamedSharding(mesh, PartitionSpec("window"))))
+
+    return Evaluator(
+        predict=predict,
+        side=parts.config.data.side,
+        base_size=parts.config.data.base_size,
+        batch_size=size,
+        num_classes=parts.num_classes,
+    )
+
+
+class Recalibration:
+    """Batch statistics for inference, averaged over training images with the final parameters.
+
+    Running averages mix the statistics of parameters long gone and, in training with several streams, of augmented
+    images that inference never sees. This replaces them by plain averages over windows cut as inference cuts them.
+    """
+
+    def __init__(self, network: Network, windows: UInt8[np.ndarray, "n s s 3"]):
+        """Args:
+        network: without a replica axis.
+        windows: from `recalibration_windows`.
+        """
+        batch = min(RECALIBRATION_BATCH, len(windows))
+        usable = len(windows) // batch * batch
+        self._batches = windows[:usable].reshape(-1, batch, *windows.shape[1:])
+        forgetful = network.clone(momentum=0.0)
+
+        @jax.jit
+        def average(variables: VariableDict, batches: UInt8[Array, "k n s s 3"]) -> Any:
+            def statistics(windows: UInt8[Array, "n s s 3"]) -> Any:
+                _, updated = forgetful.apply(
+                    variables, normalise(windows), train=True, mutable=["batch_stats"], method="encode"
+                )
+                return updated["batch_stats"]
+
+            return jax.tree.map(lambda x: jnp.mean(x, axis=0), jax.lax.map(statistics, batches))
+
+        self._average = average
+
+    def __call__(self, variables: VariableDict) -> Any:
+        """Statistics for these variables (host arrays in, host arrays out); {} where there are none to replace."""
+        if not variables["batch_stats"]:
+            return variables["batch_stats"]
+        return jax.tree.map(np.asarray, self._average(variables, self._batches))
+
+
+def recalibration_windows(
+    data_set: DataSet, records: Sequence[Record], *, count: int, side: int, base_size: int
+) -> UInt8[np.ndarray, "n s s 3"]:
+    """At most `count` windows of the given training images, evenly spread, cut as for evaluation; no mask is read."""
+    places = np.unique(np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int))
+    sources = {split: data_set.source(split, labels=False) for split in {record.split for record in records}}
+    windows = []
+    for number, record in enumerate(records[place] for place in places):
+        image = sources[record.split][record.position]["image"]
+        image, _ = geometry.resize(image, None, *scaled_size(*image.shape[:2], base_size))
+        cut, _ = geometry.cut_windows(image, side)
+        # One window an image, another place each time, covers more tissue than all windows of a few images.
+        windows.append(cut[number % len(cut)])
+    return np.stack(windows)

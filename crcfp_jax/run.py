@@ -1,0 +1,108 @@
+"""A run folder: its settings, what may change when it is resumed, and how a finished one is restored."""
+
+import json
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from crcfp_jax.assemble import Parts, assemble
+from crcfp_jax.checkpoint import Checkpoints
+from crcfp_jax.config import default
+from crcfp_jax.evaluate import Restored
+from crcfp_jax.files import read_json
+from crcfp_jax.parallel import local_copy
+from crcfp_jax.predictor import make_evaluator
+from crcfp_jax.state import initialise_variables
+from data_pipelines.errors import UserError
+
+# What changes neither the network, nor the examples, nor the order of the steps.
+CHANGEABLE = (
+    "data.dir", "data.threads", "data.prefetch", "train.log_every", "train.picture_every", "train.parallel",
+    "train.steps", "contrastive.chunk", "checkpoint.every", "checkpoint.keep", "evaluation.every",
+    "evaluation.batch_size", "model.pretrained",
+)  # fmt: skip
+
+
+def settings(parts: Parts) -> dict:
+    """The settings as JSON, with the data set's fingerprint: what a checkpoint remembers of its run."""
+    return json.loads(parts.config.to_json()) | {"data_fingerprint": parts.data_set.fingerprint}
+
+
+def load_config(values: dict) -> ConfigDict:
+    """The locked settings from their JSON."""
+    config = default()
+    with config.unlocked():
+        config.update({key: value for key, value in values.items() if key != "data_fingerprint"})
+    return config
+
+
+def _flat(values: dict, prefix: str = "") -> dict[str, object]:
+    flat = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def check_resumable(stored: dict, current: dict, folder: Path) -> list[str]:
+    """Compares the settings of a stored run with the current ones.
+
+    Returns:
+        One line for each harmless difference that the user may want to know of.
+
+    Raises:
+        UserError: a difference that makes it another run, naming every key.
+    """
+    old, new = _flat(stored), _flat(current)
+    differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    forbidden = [key for key in differing if key not in CHANGEABLE]
+    if "data_fingerprint" in forbidden and "data.name" not in forbidden:
+        raise UserError(
+            f"{folder} was trained on another build of data set {current['data']['name']!r} "
+            f"(data_fingerprint {old['data_fingerprint']}, now {new['data_fingerprint']}): give another --workdir"
+        )
+    if forbidden:
+        changes = ", ".join(f"config.{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in forbidden)
+        raise UserError(f"{folder} holds a run with other settings: {changes}; undo that or give another --workdir")
+    if "train.steps" in differing:
+        return [f"config.train.steps was {old['train.steps']}, now {new['train.steps']}: the schedule is stretched"]
+    return []
+
+
+def selected_step(checkpoints: Checkpoints, selection: str) -> int:
+    """The step whose model counts: the last one, or the best on validation.
+
+    Raises:
+        UserError: there is no checkpoint.
+    """
+    steps = checkpoints.steps()
+    if not steps:
+        raise UserError(f"{checkpoints.folder} holds no checkpoint: train first")
+    return checkpoints.best_step() if selection == "best_validation" else steps[-1]
+
+
+def restore_for_evaluation(workdir: Path) -> Restored:
+    """Opens a run folder and loads the selected checkpoint's model, ready to evaluate.
+
+    Raises:
+        UserError: no run there, its data set is missing or changed, or its checkpoint is damaged.
+    """
+    stored = read_json(workdir / "config.json")
+    parts = assemble(load_config(stored))
+    check_resumable(stored, settings(parts), workdir)
+    checkpoints = Checkpoints(workdir, read_only=True)
+    step = selected_step(checkpoints, parts.config.evaluation.selection)
+    network, side = parts.network(), parts.config.data.side
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    template = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(lambda key: initialise_variables(network, key, side), jax.random.key(0)),
+    )
+    variables = local_copy(checkpoints.restore_model(step, template))
+    return Restored(
+        evaluator=make_evaluator(parts, variables),
+        data_set=parts.data_set,
+        records={"test": parts.split.test, "validation": parts.split.validation},
+        step=step,
+        threads=parts.config.data.threads,
+    )
