@@ -15,6 +15,24 @@ def get_config(variant: str = ""):
     match variant:
         case "":
             pass
+        case "small":
+            c.data.side = 96
+            c.data.base_size = 192  # tiles of 512 pixels at 0.25 MPP: about 0.67 MPP
+            c.data.threads = 2
+            c.data.prefetch = 32
+            c.data.flips = "both"
+            c.model.backbone = "resnet18"
+            c.model.decoder = "v3plus"
+            c.model.output_stride = 16
+            c.model.width = 32
+            c.model.pretrained = ""
+            c.model.dtype = "float32"
+            c.optimizer.name = "adamw"
+            c.optimizer.head_multiplier = 1.0
+            c.train.steps = 600
+            c.train.picture_every = 200
+            c.checkpoint.every = 100
+            c.evaluation.batch_size = 32
         case "release":
             c.model.decoder = "v3plus"
             c.model.output_stride = 16

@@ -1,6 +1,6 @@
 """CRCFP on the embedded synthetic tissue, from random weights, on two CPU cores.
 
-    ./launch.sh --config configs/quickstart.py
+./launch.sh --config configs/quickstart.py
 """
 
 from crcfp_jax.config import default
@@ -13,12 +13,19 @@ def get_config(variant: str = ""):
     c.fraction = "1/8"
     c.data.name = "synthetic"
     c.data.side = 96
-    c.data.base_size = 192  # tiles of 256 pixels
+    c.data.base_size = 256  # the tiles' own size
     c.data.threads = 2
     c.data.prefetch = 32
     c.data.labelled_scale = (0.7, 1.5)
     c.data.unlabelled_scale = (0.7, 1.5)
     c.data.flips = "both"
+    # A small network from random weights learns too slowly under the strengths that suit a pretrained ResNet-50.
+    c.augment.brightness = 0.2
+    c.augment.contrast = 0.2
+    c.augment.saturation = 0.2
+    c.augment.hue = 0.03
+    c.augment.grey_probability = 0.0
+    c.augment.blur_probability = 0.0
     c.model.backbone = "resnet18"
     c.model.decoder = "v3plus"
     c.model.output_stride = 16

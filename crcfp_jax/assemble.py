@@ -96,7 +96,7 @@ def check_values(config: ConfigDict) -> None:
         )
 
 
-def _get(config: ConfigDict, key: str) -> float:
+def _get(config: ConfigDict, key: str) -> float | int:
     value = config
     for name in key.split("."):
         value = value[name]

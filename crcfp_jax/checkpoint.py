@@ -20,8 +20,9 @@ from crcfp_jax.parallel import local_copy
 from crcfp_jax.state import TrainState
 from data_pipelines.errors import UserError
 
-# Orbax tells every save and restore in several lines; what a user has to know is told by the training loop.
-logging.getLogger("absl").setLevel(logging.ERROR)
+# Orbax logs every save and restore in several lines and every fault with a traceback of its own; what a user has to
+# know of them is told here and by the training loop.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 ITEMS = ("model", "train", "data", "config")
 

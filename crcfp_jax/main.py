@@ -49,12 +49,14 @@ def main() -> int:
         print(interrupted, file=sys.stderr)
         return 143  # the shell's code for SIGTERM
     result = trainer.finish()
-    if trainer.main_process:
-        title = (
-            f"{config.method}, {config.data.name} {config.fraction}, seed {config.seed}: {result['images']} test images"
-        )
-        print_result(result, trainer.parts.data_set.classes, title=title)
-        print(f"mIoU {result['mean_iou']:.2f}; figures and pictures are in {workdir}")
+    if not trainer.main_process:
+        return 0
+    if result is None:
+        print(f"data set {config.data.name} in {config.data.dir} has no test images: trained, not evaluated")
+        return 0
+    title = f"{config.method}, {config.data.name} {config.fraction}, seed {config.seed}: {result['images']} test images"
+    print_result(result, trainer.parts.data_set.classes, title=title)
+    print(f"mIoU {result['mean_iou']:.2f}; figures and pictures are in {workdir}")
     return 0
 
 

@@ -214,8 +214,14 @@ class Trainer:
         data = {"loader": self.loader.get_state(), "seconds": self.seconds}
         self.checkpoints.save(self.state, stats, data, self.settings, scores)
 
-    def finish(self) -> dict[str, Any]:
-        """Evaluates the selected checkpoint on the test split; writes result.json and a picture of predictions."""
+    def finish(self) -> dict[str, Any] | None:
+        """Evaluates the selected checkpoint on the test split; writes result.json and a picture of predictions.
+
+        Returns:
+            What result.json holds; None where the data set has no test images.
+        """
+        if not self.parts.split.test:
+            return None
         selection = self.config.evaluation.selection
         step = selected_step(self.checkpoints, selection)
         template = parallel.replicated_template(self.state.variables)

@@ -223,7 +223,7 @@ def test_two_processes_agree_with_one(whole_run, data_dir, tmp_path):
             stderr=subprocess.STDOUT,
             text=True,
             env=environment(CRCFP_COORDINATOR=f"127.0.0.1:{port}", CRCFP_PROCESSES="2", CRCFP_PROCESS=str(index)),
-        )  # fmt: skip
+        )
         for index in range(2)
     ]
     outputs = [process.communicate(timeout=300)[0] for process in processes]

@@ -1,0 +1,91 @@
+"""Shipped configs build, shrunk, and trace; values that no run can use are named."""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from tiny import tiny_batch, tiny_config
+
+from crcfp_jax.assemble import build_learner
+from crcfp_jax.config import default
+from crcfp_jax.methods import TERMS
+from crcfp_jax.state import create_state
+from crcfp_jax.step import make_train_step
+from data_pipelines.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SHIPPED = ["quickstart", "bcss", "bcss:small", "bcss:release", "monuseg", "monuseg:small"]
+
+
+def load(name):
+    file, _, variant = name.partition(":")
+    spec = importlib.util.spec_from_file_location(file, CONFIGS / f"{file}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*filter(None, [variant]))
+
+
+def trace(config, classes=3):
+    """Traces state and step without compiling them; returns the shapes of the metrics."""
+    learner = build_learner(config, classes)
+    network, method, optimizer = learner.network(), learner.method, learner.optimizer
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    state = jax.eval_shape(lambda: create_state(network, method, config, optimizer, sharding=sharding))
+    step = make_train_step(network, method, config, optimizer)
+    batch = {name: jnp.asarray(value) for name, value in tiny_batch(config).items()}
+    _, metrics = jax.eval_shape(step, state, batch, jax.random.key(0))
+    return metrics
+
+
+def test_every_config_file_is_tested():
+    assert {path.stem for path in CONFIGS.glob("*.py")} == {name.partition(":")[0] for name in SHIPPED}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_config_builds_and_traces_shrunk(name):
+    config = load(name)
+    config.data.side = 64
+    config.model.backbone = "resnet18"
+    config.model.width = 8
+    config.train.batch_size = config.train.unlabelled_batch_size = 2
+    config.contrastive.negatives = 16
+    metrics = trace(config)
+    assert {f"loss/{term}" for term in ("supervised", *TERMS[config.method])} <= set(metrics)
+
+
+@pytest.mark.parametrize("method", TERMS)
+def test_every_method_traces(method):
+    metrics = trace(tiny_config(method=method))
+    assert {name for name in metrics if name.startswith("loss/")} == {
+        f"loss/{term}" for term in ("supervised", "total", *TERMS[method])
+    }
+
+
+def test_an_unknown_variant_is_named():
+    with pytest.raises(UserError, match=r"configs/bcss\.py:tiny is unknown; known variants: release, small"):
+        load("bcss:tiny")
+
+
+def test_an_unknown_key_is_an_error_not_a_new_key():
+    with pytest.raises(AttributeError, match="leaning_rate"):
+        default().optimizer.leaning_rate = 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"method": "cdlc"}, "config.method='cdlc' is unknown; known methods: supervised"),
+        ({"train__steps": 0}, "config.train.steps=0 must be greater than 0"),
+        ({"weights__warmup": 1.5}, "config.weights.warmup=1.5 must lie between 0 and 1"),
+        ({"seed": -1}, "config.seed=-1 is negative"),
+        ({"fraction": "0.125"}, "config.fraction='0.125' is not a fraction"),
+        ({"evaluation__selection": "best"}, "config.evaluation.selection='best' is unknown"),
+        ({"optimizer__name": "adam"}, "config.optimizer.name='adam' is unknown"),
+    ],
+)
+def test_values_that_no_run_can_use_are_named(changes, named):
+    with pytest.raises(UserError) as caught:
+        build_learner(tiny_config(**changes), 3)
+    assert str(caught.value).startswith(named)

@@ -1,0 +1,38 @@
+"""The optimiser against its formulas."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tiny import tiny_config
+
+from crcfp_jax.optim import learning_rate, make_optimizer
+from data_pipelines.errors import UserError
+
+
+def test_polynomial_decay_by_hand():
+    schedule = learning_rate(tiny_config(train__steps=100, optimizer__learning_rate=0.1))
+    np.testing.assert_allclose([schedule(0), schedule(50), schedule(100)], [0.1, 0.1 * 0.5**0.9, 0.0], rtol=1e-5)
+
+
+def test_sgd_is_torchs_with_a_greater_rate_for_the_heads():
+    config = tiny_config(optimizer__learning_rate=0.1, optimizer__weight_decay=0.01, optimizer__head_multiplier=10.0)
+    optimizer = make_optimizer(config)
+    params = {"backbone": jnp.array([1.0]), "classifier": jnp.array([1.0])}
+    gradients = {"backbone": jnp.array([0.5]), "classifier": jnp.array([0.5])}
+    state = optimizer.init(params)
+    weight, momentum = {"backbone": 1.0, "classifier": 1.0}, {"backbone": 0.0, "classifier": 0.0}
+    for step in range(3):
+        updates, state = optimizer.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        rate = 0.1 * (1 - step / 10) ** 0.9
+        for group, multiplier in (("backbone", 1), ("classifier", 10)):
+            # torch.optim.SGD: the decay joins the gradient, the momentum gathers both.
+            momentum[group] = 0.9 * momentum[group] + 0.5 + 0.01 * weight[group]
+            weight[group] -= rate * multiplier * momentum[group]
+            np.testing.assert_allclose(params[group], [weight[group]], rtol=1e-5)
+
+
+def test_an_unknown_optimizer_is_named():
+    with pytest.raises(UserError, match=r"config\.optimizer\.name='adam'"):
+        make_optimizer(tiny_config(optimizer__name="adam"))
