@@ -1,6 +1,8 @@
 """What every command does with an error: one plain line where the user can mend it, a traceback for a defect."""
 
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -25,11 +27,23 @@ def run_main(main: Callable[[], Any]) -> NoReturn:
     except Exception as error:
         line = user_line(error)
         if line is None:
-            raise
+            if not _several_processes():
+                raise
+            traceback.print_exc()
+            line = "this is a defect of crcfp-jax; its traceback is above"
         sys.stdout.flush()
         print(f"error: {line}", file=sys.stderr)
         code = 1
+    if code and _several_processes():
+        # An orderly exit would wait for the other processes, which wait for this one.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
+
+
+def _several_processes() -> bool:
+    return "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()
 
 
 def user_line(error: BaseException) -> str | None:

@@ -30,7 +30,8 @@ def start_processes() -> None:
     values = [os.environ.get(name) for name in names]
     if all(values):
         coordinator, count, index = values
-        jax.distributed.initialize(coordinator, int(count), int(index))
+        # Inside Slurm, JAX would otherwise leave this process one GPU only.
+        jax.distributed.initialize(coordinator, int(count), int(index), cluster_detection_method="deactivate")
     elif any(values):
         missing = ", ".join(name for name, value in zip(names, values, strict=True) if not value)
         raise UserError(f"{missing} not set: a run of several processes needs all of {', '.join(names)}")

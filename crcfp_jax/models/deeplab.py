@@ -25,7 +25,9 @@ class ConvolutionUnit(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w features"]:
+    def __call__(
+        self, inputs: Float[Array, "*streams b h w c"], *, train: bool
+    ) -> Float[Array, "*streams b h w features"]:
         x = Convolution(self.features, size=self.size, dilation=self.dilation, dtype=self.dtype, name="conv")(inputs)
         return nn.relu(self.normalisation(x, train=train, name="bn"))
 
@@ -44,7 +46,9 @@ class SpatialPyramidPooling(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w features"]:
+    def __call__(
+        self, inputs: Float[Array, "*streams b h w c"], *, train: bool
+    ) -> Float[Array, "*streams b h w features"]:
         def unit(x, name, **options):
             settings = {"normalisation": self.normalisation, "dtype": self.dtype, "name": name}
             return ConvolutionUnit(self.features, **settings, **options)(x, train=train)
@@ -52,7 +56,7 @@ class SpatialPyramidPooling(nn.Module):
         branches = [unit(inputs, "pointwise")]
         for rate in RATES[self.output_stride]:
             branches.append(unit(inputs, f"atrous_{rate}", size=3, dilation=rate))
-        pooled = jnp.mean(inputs, axis=(1, 2), keepdims=True, dtype=jnp.float32).astype(self.dtype)
+        pooled = jnp.mean(inputs, axis=(-3, -2), keepdims=True, dtype=jnp.float32).astype(self.dtype)
         branches.append(jnp.broadcast_to(unit(pooled, "image_pooling"), branches[0].shape))
         return unit(jnp.concatenate(branches, axis=-1), "project")
 
@@ -73,8 +77,8 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, low: Float[Array, "b h1 w1 c1"], high: Float[Array, "b h4 w4 c4"], *, train: bool
-    ) -> Float[Array, "b h w c"]:
+        self, low: Float[Array, "*streams b h1 w1 c1"], high: Float[Array, "*streams b h4 w4 c4"], *, train: bool
+    ) -> Float[Array, "*streams b h w c"]:
         """Takes the backbone's outputs at stride 4 (`low`) and at the output stride (`high`)."""
         features = 4 * self.width
         settings = {"normalisation": self.normalisation, "dtype": self.dtype}
@@ -82,13 +86,15 @@ class Decoder(nn.Module):
         if self.decoder == "v3plus":
             low_features = 48 * self.width // STANDARD_WIDTH
             low = ConvolutionUnit(low_features, **settings, name="low_level")(low, train=train)
-            x = resize(x, low.shape[1], low.shape[2])
+            x = resize(x, low.shape[-3], low.shape[-2])
             x = jnp.concatenate([x, low], axis=-1)
             x = ConvolutionUnit(features, size=3, **settings, name="fuse")(x, train=train)
         return ConvolutionUnit(features, size=3, **settings, name="refine")(x, train=train)
 
 
-def resize(inputs: Float[Array, "b h w c"], height: int, width: int) -> Float[Array, "b height width c"]:
+def resize(
+    inputs: Float[Array, "*streams b h w c"], height: int, width: int
+) -> Float[Array, "*streams b height width c"]:
     """Bilinear interpolation with half-pixel centres, as PyTorch's `interpolate(align_corners=False)`."""
-    shape = (inputs.shape[0], height, width, inputs.shape[3])
+    shape = (*inputs.shape[:-3], height, width, inputs.shape[-1])
     return jax.image.resize(inputs, shape, method="bilinear", antialias=False)

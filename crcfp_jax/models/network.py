@@ -59,10 +59,13 @@ class Network(nn.Module):
         """Pixels between neighbouring cells of `context`."""
         return 8 if self.decoder == "v3plus" else self.output_stride
 
-    def encode(self, images: Float[Array, "b s s 3"], *, train: bool) -> Float[Array, "b h w c"]:
+    def encode(self, images: Float[Array, "*streams b s s 3"], *, train: bool) -> Float[Array, "*streams b h w c"]:
         """Normalised images to features of ceil(s / feature_stride) rows, in `dtype`.
 
-        With `train`, normalises by the batch's statistics and updates the running ones ('batch_stats').
+        With `train`, normalises by the batch's statistics and updates the running ones ('batch_stats'). Images may
+        come as several streams along a leading axis: all pass through the same convolutions together, each is
+        normalised by its own statistics, and the updated statistics have that leading axis. The values are those of
+        `jax.vmap` over it, which is slower on a CPU.
         """
         low, high = self.backbone_layers(images.astype(self.dtype), train=train)
         return self.decoder_layers(low, high, train=train)

@@ -149,6 +149,23 @@ def test_training_statistics_change_and_evaluation_leaves_them():
     jax.tree.map(np.testing.assert_array_equal, evaluated["batch_stats"], variables["batch_stats"])
 
 
+def test_streams_equal_a_map_over_them():
+    network = small(decoder="v3plus", output_stride=16)
+    images = jnp.asarray(random_images(1, 4, 32)).reshape(2, 2, 32, 32, 3)
+    generator = np.random.default_rng(2)
+    variables = jax.tree.map(
+        lambda leaf: jnp.asarray(generator.uniform(0.1, 0.4, leaf.shape), jnp.float32), abstract_variables(network)
+    )
+
+    def encode(x):
+        return network.apply(variables, x, train=True, method="encode", mutable=["batch_stats"])
+
+    features, updates = jax.jit(encode)(images)
+    mapped_features, mapped_updates = jax.jit(jax.vmap(encode))(images)
+    np.testing.assert_allclose(features, mapped_features, atol=1e-4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3), updates, mapped_updates)
+
+
 def test_resize_logits():
     logits = jnp.array([0.0, 1.0]).reshape(1, 1, 2, 1)
     np.testing.assert_allclose(resize_logits(logits, 2, 4)[0, :, :, 0], [[0, 0.25, 0.75, 1]] * 2, atol=1e-7)

@@ -61,6 +61,13 @@ def test_max_pool_border_never_wins():
     np.testing.assert_array_equal(max_pool(image)[0, :, :, 0], expected)
 
 
+def test_max_pool_gradient_goes_to_the_maximum():
+    image = jnp.array([[1.0, 5.0, 2.0], [4.0, 3.0, 9.0], [7.0, 6.0, 8.0]]).reshape(1, 3, 3, 1)
+    gradient = jax.grad(lambda x: (max_pool(x)[0, :, :, 0] * jnp.array([[1.0, 2.0], [3.0, 4.0]])).sum())(image)
+    # maxima of the four windows: 5, 9, 7, 9
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 1, 0], [0, 0, 6], [3, 0, 0]])
+
+
 def random(shape):
     return jnp.asarray(np.random.default_rng(1).standard_normal(shape, np.float32))
 
@@ -98,6 +105,19 @@ def test_replicas_share_batch_statistics():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-5), split_updates, whole_updates)
 
 
+def test_every_stream_has_its_own_statistics():
+    streams = random((2, 4, 3, 3, 5)) * jnp.array([1.0, 7.0]).reshape(2, 1, 1, 1, 1)
+    layer = Layer(Normalisation())
+    variables = layer.init(jax.random.key(0), streams[0], train=False)
+    together, updates = layer.apply(variables, streams, train=True, mutable=["batch_stats"])
+    for index in range(2):
+        alone, own = layer.apply(variables, streams[index], train=True, mutable=["batch_stats"])
+        np.testing.assert_allclose(together[index], alone, atol=1e-6)
+        jax.tree.map(lambda a, b, i=index: np.testing.assert_allclose(a[i], b, rtol=1e-6), updates, own)
+    evaluated = layer.apply(variables, streams, train=False)
+    np.testing.assert_allclose(evaluated[1], layer.apply(variables, streams[1], train=False), atol=1e-6)
+
+
 def test_bfloat16_keeps_float32_statistics():
     x = (1000 + random((4, 8, 8, 2))).astype(jnp.bfloat16)
     layer = Layer(Normalisation(dtype=jnp.bfloat16))
@@ -118,3 +138,4 @@ def test_group_normalisation_treats_each_example_alone():
     np.testing.assert_allclose(y[:, :, :, :16].mean((1, 2, 3)), np.zeros(3), atol=1e-6)
     np.testing.assert_allclose(y[:, :, :, 16:].std((1, 2, 3)), np.ones(3), atol=1e-4)
     np.testing.assert_allclose(layer.apply(variables, x[1:2], train=True), y[1:2], atol=1e-6)
+    np.testing.assert_allclose(layer.apply(variables, x[None], train=True)[0], y, atol=1e-6)

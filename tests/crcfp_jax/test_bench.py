@@ -1,0 +1,35 @@
+"""The benchmark command, as a user starts it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CONFIG = Path(__file__).with_name("tiny_run.py")
+
+
+def bench(*arguments):
+    flags = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache")}
+    return subprocess.run(
+        [sys.executable, "-m", "crcfp_jax.bench", "--config", CONFIG, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_random_input_needs_no_data_set():
+    done = bench("--random_input", "--steps=2")
+    assert done.returncode == 0, done.stderr
+    assert "step alone" in done.stdout and "compile" in done.stdout and "memory, GiB" in done.stdout
+    assert "input alone" not in done.stdout
+
+
+def test_a_data_set_that_is_not_built_is_told(tmp_path):
+    done = bench(f"--config.data.dir={tmp_path}")
+    assert done.returncode == 1
+    assert "python -m data_pipelines.build synthetic" in done.stderr and "Traceback" not in done.stderr
