@@ -51,7 +51,7 @@ def encode_streams(
             streams feed the running statistics of a per-stream pass.
     """
 
-    def encode(images: Float[Array, "n s s 3"]) -> tuple[Float[Array, "n h w c"], Any]:
+    def encode(images: Float[Array, "*streams n s s 3"]) -> tuple[Float[Array, "*streams n h w c"], Any]:
         features, updated = network.apply(variables, images, train=True, mutable=["batch_stats"], method="encode")
         return features, updated.get("batch_stats", {})
 
@@ -64,14 +64,14 @@ def encode_streams(
         first, *rest = split_like(features, images)
         return Encoded(first, dict(zip(streams, rest, strict=True)), batch_stats)
 
-    # vmap folds the stream axis into one large convolution batch, yet keeps each stream's statistics apart.
+    # With a leading stream axis the network keeps each stream's statistics apart in one large convolution batch.
     if labelled.shape == images[1].shape:
-        features, stats = jax.vmap(encode)(jnp.stack(images))
+        features, stats = encode(jnp.stack(images))
         (first, *rest), own_stats = features, jax.tree.map(lambda x: x[0], stats)
         mean_stats = jax.tree.map(lambda x: jnp.mean(x, axis=0), stats)
     else:
         first, own_stats = encode(labelled)
-        rest, stats = jax.vmap(encode)(jnp.stack(images[1:]))
+        rest, stats = encode(jnp.stack(images[1:]))
         mean_stats = jax.tree.map(lambda x, y: (x + jnp.sum(y, axis=0)) / len(images), own_stats, stats)
     batch_stats = mean_stats if settings.running_streams == "all" else own_stats
     return Encoded(first, dict(zip(streams, rest, strict=True)), batch_stats)

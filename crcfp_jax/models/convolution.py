@@ -48,7 +48,7 @@ def convolve(
     size = kernel.shape[0]
     as_products = size == 1 or (stride == 1 and (dilation > 1 or inputs.dtype == jnp.bfloat16))
     if jax.default_backend() == "cpu" and as_products:
-        return sum_of_products(inputs[:, ::stride, ::stride], kernel, dilation)
+        return sum_of_products(inputs[:, ::stride, ::stride], _vary_like(kernel, inputs), dilation)
     padding = dilation * (size - 1) // 2
     return lax.conv_general_dilated(
         inputs,
@@ -58,6 +58,17 @@ def convolve(
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+def _vary_like(kernel: Array, inputs: Array) -> Array:
+    """Types a replicated kernel as varying over the axes of shard_map that the inputs vary over.
+
+    JAX does that by itself where it differentiates by itself, and adds the gradients of the replicas up in return; a
+    derivative of one's own has to take a kernel of the type that its gradient has. Adding a zero that varies does it
+    without naming the axes.
+    """
+    first = lax.stop_gradient(inputs[(0,) * inputs.ndim])
+    return kernel + (first > first).astype(kernel.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 EPSILON = 1e-5  # torchvision
+BATCH_AXES = (-4, -3, -2)  # images, rows, columns
 GROUP_SIZE = 16  # channels a group (Wu and He 2018, Table 3), so that the grouping doesn't depend on the width
 
 
@@ -40,8 +41,8 @@ class BatchNormalisation(nn.Module):
     """Batch normalisation with parameters and statistics named as Flax's.
 
     It differs from `nn.BatchNorm` in two ways. Every stream (leading axis) is normalised by statistics of its own,
-    and the updated running statistics then have those leading axes too. It is computed as one scale and one shift per
-    channel, as PyTorch does: the gradient then takes half the time on a CPU. The running variance is biased.
+    and the updated running statistics then have those leading axes too. The gradient is arranged as one scale and one
+    shift per channel, which takes half the time on a CPU. The running variance is biased.
     """
 
     momentum: float
@@ -56,21 +57,25 @@ class BatchNormalisation(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
         inputs = inputs.astype(jnp.float32)
+        mean, variance = running_mean.value, running_variance.value
         if train:
-            mean = jnp.mean(inputs, axis=(-4, -3, -2))
-            mean_square = jnp.mean(jnp.square(inputs), axis=(-4, -3, -2))
-            if self.axis_name is not None and not self.is_initializing():
-                mean, mean_square = lax.pmean((mean, mean_square), self.axis_name)
-            variance = jnp.maximum(mean_square - jnp.square(mean), 0)
-            if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
+            mean = self._mean_over_replicas(jnp.mean(inputs, axis=BATCH_AXES))
+        # The mean's gradient flows through the shift of the channel alone; the variance has none with respect to it.
+        centre = lax.stop_gradient(mean)
+        centred = inputs - _per_channel(centre, inputs)
+        if train:
+            # Not E[x^2] - E[x]^2: its rounding error shows where few, similar values are normalised (image pooling).
+            variance = self._mean_over_replicas(jnp.mean(jnp.square(centred), axis=BATCH_AXES))
+            if not self.is_initializing():
                 for running, batch in ((running_mean, mean), (running_variance, variance)):
                     old = jnp.broadcast_to(running.value, batch.shape)
                     running.value = self.momentum * old + (1 - self.momentum) * batch
-        else:
-            mean, variance = running_mean.value, running_variance.value
         factor = lax.rsqrt(variance + EPSILON) * jnp.broadcast_to(scale, variance.shape)
-        shift = jnp.broadcast_to(bias, mean.shape) - mean * factor
-        return (inputs * _per_channel(factor, inputs) + _per_channel(shift, inputs)).astype(self.dtype)
+        shift = jnp.broadcast_to(bias, mean.shape) - (mean - centre) * factor
+        return (centred * _per_channel(factor, inputs) + _per_channel(shift, inputs)).astype(self.dtype)
+
+    def _mean_over_replicas(self, values: Float[Array, "*streams c"]) -> Float[Array, "*streams c"]:
+        return values if self.axis_name is None or self.is_initializing() else lax.pmean(values, self.axis_name)
 
 
 def _per_channel(values: Float[Array, "*streams c"], inputs: Float[Array, "*streams2 b h w c"]) -> Array:

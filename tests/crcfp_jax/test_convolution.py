@@ -84,3 +84,20 @@ def test_products_under_vmap():
     mapped = jax.grad(loss)(kernel, lambda w: jax.vmap(lambda x: sum_of_products(x, w, 2))(inputs))
     merged = jax.grad(loss)(kernel, lambda w: sum_of_products(inputs.reshape(6, 5, 5, 4), w, 2))
     np.testing.assert_allclose(mapped, merged, rtol=1e-4, atol=1e-3)
+
+
+def test_replicas_sum_the_gradient_of_a_shared_kernel():
+    inputs, kernel = random((4, 5, 5, 4), 0), random((1, 1, 4, 6), 1)
+
+    def gradient(inputs, kernel, total=lambda x: x):
+        return jax.grad(lambda w: total(jnp.square(convolve(inputs, w)).sum()))(kernel)
+
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    shared, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("data")
+    replicated = jax.shard_map(
+        lambda x, w: gradient(x, w, lambda local: lax.psum(local, "data")),
+        mesh=mesh,
+        in_specs=(split, shared),
+        out_specs=shared,
+    )
+    np.testing.assert_allclose(jax.jit(replicated)(inputs, kernel), gradient(inputs, kernel), rtol=1e-4)

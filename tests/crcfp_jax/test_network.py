@@ -70,9 +70,9 @@ def test_same_values_as_pytorch(case, backbone, width, decoder, output_stride, s
     @jax.jit
     def apply(images):
         def methods(module):
-            _, high = module.backbone_layers(images, train=False)
-            features = module.encode(images, train=False)
-            return high, features, module(images)
+            low, high = module.backbone_layers(images, train=False)
+            features = module.decoder_layers(low, high, train=False)
+            return high, features, resize_logits(module.classify(features), side, side)
 
         return network.apply(variables, method=methods)
 
