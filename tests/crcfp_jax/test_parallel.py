@@ -28,8 +28,12 @@ def four_devices():
 
 
 def assert_close(first, second):
-    # Sums over replicas are rounded in another order; normalisation of small batches amplifies that a little.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), first, second)
+    # Sums over replicas are rounded in another order, which shows most in values that nearly cancel: each array is
+    # compared on the scale of its largest entry.
+    def close(a, b):
+        np.testing.assert_allclose(a, b, rtol=0, atol=5e-4 * np.max(np.abs(b)) + 1e-6)
+
+    jax.tree.map(close, first, second)
 
 
 def test_one_device_agrees_with_four(four_devices):

@@ -92,6 +92,23 @@ def test_batch_statistics_and_their_running_average():
     np.testing.assert_allclose(evaluated.ravel(), x.ravel() / np.sqrt(1 + 1e-5), rtol=1e-6)
 
 
+def test_batch_normalisation_has_the_gradient_of_flax():
+    x, weights = random((4, 3, 3, 2)) * 3 + 1, random((4, 3, 3, 2))[::-1]
+    ours, theirs = Layer(Normalisation()), nn.BatchNorm(use_running_average=False, epsilon=1e-5)
+    params = {"scale": jnp.array([0.5, 2.0]), "bias": jnp.array([1.0, -1.0])}
+    stats = {"mean": jnp.zeros(2), "var": jnp.ones(2)}
+
+    def our_sum(params, x):
+        variables = {"params": {"bn": params}, "batch_stats": {"bn": stats}}
+        return (ours.apply(variables, x, train=True, mutable=["batch_stats"])[0] * weights).sum()
+
+    def their_sum(params, x):
+        return (theirs.apply({"params": params, "batch_stats": stats}, x, mutable=["batch_stats"])[0] * weights).sum()
+
+    actual, expected = (jax.jit(jax.grad(function, (0, 1)))(params, x) for function in (our_sum, their_sum))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), actual, expected)
+
+
 def test_replicas_share_batch_statistics():
     x = random((4, 3, 3, 2)) * 3 + 1
     variables = Layer(Normalisation()).init(jax.random.key(0), x, train=False)

@@ -1,0 +1,52 @@
+"""What may differ when a run folder is resumed."""
+
+from pathlib import Path
+
+import pytest
+
+from crcfp_jax.run import check_resumable, load_config
+from data_pipelines.errors import UserError
+
+FOLDER = Path("runs/one")
+
+
+def settings(fingerprint="aa", **changes):
+    values = {"seed": 1, "data": {"name": "bcss", "side": 320, "threads": 4}, "train": {"steps": 100}}
+    for key, value in changes.items():
+        group, _, name = key.partition("__")
+        if name:
+            values[group][name] = value
+        else:
+            values[key] = value
+    return values | {"data_fingerprint": fingerprint}
+
+
+def test_the_same_settings_and_harmless_changes_pass():
+    assert check_resumable(settings(), settings(), FOLDER) == []
+    assert check_resumable(settings(), settings(data__threads=16), FOLDER) == []
+
+
+def test_more_steps_are_told():
+    (note,) = check_resumable(settings(), settings(train__steps=200), FOLDER)
+    assert note.startswith("config.train.steps was 100, now 200")
+
+
+def test_every_differing_key_is_named():
+    with pytest.raises(UserError) as caught:
+        check_resumable(settings(), settings(seed=2, data__side=256), FOLDER)
+    assert str(caught.value) == (
+        "runs/one holds a run with other settings: config.data.side was 320, now 256, config.seed was 1, now 2; "
+        "undo that or give another --workdir"
+    )
+
+
+def test_another_build_of_the_data_set_is_named():
+    with pytest.raises(UserError, match=r"another build of data set 'bcss' \(data_fingerprint aa, now bb\)"):
+        check_resumable(settings(), settings(fingerprint="bb"), FOLDER)
+
+
+def test_stored_settings_come_back_locked_and_whole():
+    config = load_config({"seed": 7, "data": {"side": 64}, "data_fingerprint": "aa"})
+    assert (config.seed, config.data.side, config.data.base_size) == (7, 64, 400)
+    with pytest.raises(AttributeError):
+        config.sede = 1
