@@ -83,7 +83,7 @@ class Bench:
         self.state = create_state(
             self.parts.network(), self.parts.method, config, self.parts.optimizer, sharding=sharding
         )
-        self.key = jax.device_put(jax.random.key(config.seed), sharding)
+        self.key = parallel.run_key(config.seed, self.mesh)
         if random_input:
             self.host_batch = random_batch(config, self.parts.method.streams, network.context_stride, classes)
         else:

@@ -59,6 +59,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def run_key(seed: int, mesh: Mesh) -> jax.Array:
+    """The random key of a run, on every device of every process."""
+    return jax.jit(lambda: jax.random.key(seed), out_shardings=replicated(mesh))()
+
+
 def global_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
     """Puts each process's local part of a batch on its devices, as one global array per key."""
     sharding = NamedSharding(mesh, PartitionSpec(AXIS))

@@ -57,7 +57,7 @@ class Trainer:
         self.network = self.parts.network(parallel.AXIS)
         step = make_train_step(self.network, self.parts.method, config, self.parts.optimizer, parallel.AXIS)
         self.step = parallel.parallelise(step, self.mesh, config.train.parallel)
-        self.key = jax.device_put(jax.random.key(config.seed), parallel.replicated(self.mesh))
+        self.key = parallel.run_key(config.seed, self.mesh)
         self.main_process = jax.process_index() == 0
         self.settings = settings(self.parts)
         self.checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)

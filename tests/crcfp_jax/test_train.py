@@ -228,8 +228,14 @@ def test_two_processes_agree_with_one(whole_run, data_dir, tmp_path):
     ]
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
-    for one, two in zip(curve(whole_run), curve(with_two), strict=True):
-        assert one.keys() == two.keys()
-        for key, value in one.items():
-            assert two[key] == pytest.approx(value, rel=2e-2, abs=2e-3), (one["step"], key)
-    assert json.loads((with_two / "result.json").read_text())["images"] == 48
+    # Two replicas either way: sums of two are the same in any order, so nothing may differ but rounding. Against one
+    # replica that holds for the first step; later, a pair whose confidences nearly tie may count in one and not in
+    # the other, and the runs part.
+    in_one_process = tmp_path / "one"
+    train(in_one_process, data_dir, devices=2)
+    pairs = [*zip(curve(in_one_process), curve(with_two), strict=True), (curve(whole_run)[0], curve(with_two)[0])]
+    for one, two in pairs:
+        assert one == {key: pytest.approx(value, rel=1e-4, abs=1e-6) for key, value in two.items()}
+    results = [json.loads((folder / "result.json").read_text()) for folder in (in_one_process, with_two)]
+    assert results[0]["images"] == results[1]["images"] == 48
+    assert results[0]["mean_iou"] == pytest.approx(results[1]["mean_iou"], abs=0.1)
