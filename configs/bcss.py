@@ -19,7 +19,6 @@ def get_config(variant: str = ""):
         case "release":
             c = default()
             c.model.decoder = "v3plus"
-            c.model.output_stride = 16
             c.contrastive.filter = "release"
             c.cross_consistency.classifiers = 6
             c.cross_consistency.threshold = 0.75
