@@ -6,6 +6,7 @@ step changes), `data` (the loader's state) and `config` (settings, and check sum
 """
 
 import logging
+import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ class Checkpoints:
         """
         arrays = _split(state, inference_stats)
         sums = {name: digest(tree) for name, tree in arrays.items()}
+        self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
         with told_plainly(self.folder):
             self._manager.save(
                 int(local_copy(state.step)),
@@ -117,6 +119,18 @@ class Checkpoints:
                 force=True,
             )
             self._manager.wait_until_finished()
+
+    def _check_space(self, size: int) -> None:
+        """Raises UserError where a checkpoint of `size` bytes can't fit.
+
+        Orbax, run into a full disk, says so in hundreds of lines, most of them about its own event loop.
+        """
+        free = shutil.disk_usage(self.folder).free
+        if free < size:
+            raise UserError(
+                f"{self.folder}: a checkpoint takes {size / 2**20:.0f} MiB and the disk has {free / 2**20:.0f} MiB "
+                "free: make space or choose another --workdir"
+            )
 
     def restore(self, step: int, template: TrainState) -> tuple[TrainState, dict]:
         """Reads a whole checkpoint onto the devices of `template`, a state of the same shapes.

@@ -210,6 +210,19 @@ def test_an_unwritable_run_folder_is_told(data_dir, tmp_path):
     assert done.returncode == 1 and str(tmp_path / "file") in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_full_disk_is_told_before_a_checkpoint_is_begun(data_dir, tmp_path):
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", tmp_path], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        done = train(tmp_path / "run", data_dir, check=False)
+        assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+    assert done.returncode == 1
+    assert "a checkpoint takes" in done.stderr and done.stderr.strip().count("\n") == 0, done.stderr
+
+
 @pytest.mark.multiprocess
 def test_two_processes_agree_with_one(whole_run, data_dir, tmp_path):
     with_two = tmp_path / "two"
