@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from crcfp_jax.checkpoint import Checkpoints
 from crcfp_jax.evaluate import evaluate
 from crcfp_jax.files import write_json_atomic
 from crcfp_jax.models.pretrained import load_pretrained
-from crcfp_jax.pictures import prediction_grid, save_picture
+from crcfp_jax.pictures import Sample, prediction_grid, save_picture
 from crcfp_jax.predictor import Recalibration, make_evaluator, recalibration_windows
 from crcfp_jax.progress import TrainingProgress, evaluation_progress
 from crcfp_jax.report import MetricWriter, versions
@@ -28,6 +28,7 @@ from crcfp_jax.state import TrainState, create_state, initialise_variables
 from crcfp_jax.step import make_train_step
 from data_pipelines.errors import UserError
 from data_pipelines.loaders import TrainingIterator, training_loader
+from data_pipelines.records import Record
 
 PICTURES = 4  # samples in a picture of predictions
 
@@ -191,15 +192,7 @@ class Trainer:
         """Writes a checkpoint, evaluated on the validation split first where that is due."""
         variables, scores = self.inference_variables(), None
         if evaluated:
-            result, samples = evaluate(
-                make_evaluator(self.parts, variables),
-                self.parts.data_set,
-                self.parts.split.validation,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-                threads=self.config.data.threads,
-                samples=PICTURES,
-            )
+            result, samples = self._evaluate(variables, self.parts.split.validation)
             scores = {"mean_iou": result["mean_iou"]}
             progress.score(result["mean_iou"])
             writer.write(step, {f"validation/{key}": result[key] for key in ("mean_iou", "mean_dice", "accuracy")})
@@ -214,6 +207,21 @@ class Trainer:
         data = {"loader": self.loader.get_state(), "seconds": self.seconds}
         self.checkpoints.save(self.state, stats, data, self.settings, scores)
 
+    def _evaluate(
+        self, variables: Any, records: Sequence[Record], **options: Any
+    ) -> tuple[dict[str, Any], list[Sample]]:
+        """Figures and samples for pictures of host variables, over all processes."""
+        return evaluate(
+            make_evaluator(self.parts, variables),
+            self.parts.data_set,
+            records,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            threads=self.config.data.threads,
+            samples=PICTURES,
+            **options,
+        )
+
     def finish(self) -> dict[str, Any] | None:
         """Evaluates the selected checkpoint on the test split; writes result.json and a picture of predictions.
 
@@ -227,16 +235,7 @@ class Trainer:
         template = parallel.replicated_template(self.state.variables)
         variables = parallel.local_copy(self.checkpoints.restore_model(step, template))
         with evaluation_progress(len(self.parts.split.test), enabled=self.main_process) as advance:
-            figures, samples = evaluate(
-                make_evaluator(self.parts, variables),
-                self.parts.data_set,
-                self.parts.split.test,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-                threads=self.config.data.threads,
-                samples=PICTURES,
-                advance=advance,
-            )
+            figures, samples = self._evaluate(variables, self.parts.split.test, advance=advance)
         result = figures | {
             "selection": selection,
             "step": step,
