@@ -114,7 +114,7 @@ def contrastive_term(
         threshold=settings.threshold,
         rule=settings.filter,
         temperature=settings.temperature,
-        chunk=min(settings.chunk, bank.labels.shape[0]),
+        chunk=settings.chunk,
     )
     loss = heads.mean(values[0], mask[0]) + heads.mean(values[1], mask[1])
     return (

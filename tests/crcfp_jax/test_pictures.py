@@ -63,7 +63,7 @@ def test_saved_picture_reads_back(tmp_path):
     pictures.save_picture(tmp_path / "pictures" / "a.png", picture)
     with Image.open(tmp_path / "pictures" / "a.png") as image:
         np.testing.assert_array_equal(np.asarray(image), picture)
-    assert cv2.imread(str(tmp_path / "pictures" / "a.png")) is not None
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "pictures" / "a.png")), picture[..., ::-1])
 
 
 def test_an_unwritable_folder_is_told_plainly(tmp_path):
