@@ -23,6 +23,7 @@ def default() -> ConfigDict:
     c.data.labelled_scale = (0.5, 2.0)  # uniform factor on base_size (release)
     c.data.unlabelled_scale = (0.8, 2.0)  # likewise, for the image that both crops are cut from (release)
     c.data.overlap = (0.1, 1.0)  # least and greatest intersection over union of the two crops (release)
+    c.data.whole_view_share = 1.0  # of an image's sides that its whole view, resized to `side`, shows (release)
     c.data.flips = "horizontal"  # 'horizontal' (release) or 'both': vertical flips too
     c.data.threads = 16  # decoding threads
     c.data.prefetch = 64  # decoded examples held ready
@@ -50,6 +51,7 @@ def default() -> ConfigDict:
     c.model.inference_statistics = "running"  # 'running' or 'recalibrated' on training images
     c.model.recalibration_images = 256  # crops averaged over for 'recalibrated'
     c.model.pretrained = "timm/resnet50.tv_in1k"  # safetensors file, hub name, or '' for random weights
+    c.model.rematerialise = False  # compute the backbone's activations again for the gradient: less memory, more time
     c.model.dtype = "bfloat16"  # of activations; parameters, losses and statistics stay float32
 
     c.weights = ConfigDict()  # a method uses the terms it has (paper)

@@ -35,13 +35,16 @@ class Network(nn.Module):
     perturbations: tuple[str, ...] = tuple(PERTURBATIONS)
     normalisation: str = "batch"
     momentum: float = 0.9  # share of the old running statistics that an update keeps
+    rematerialise: bool = False  # trade time for memory in the backbone's gradient
     dtype: Any = jnp.float32  # of activations
     axis_name: str | None = None  # replicas that share batch statistics
 
     def setup(self):
         normalisation = Normalisation(self.normalisation, self.momentum, self.axis_name, self.dtype)
         shared = {"normalisation": normalisation, "width": self.width, "dtype": self.dtype}
-        self.backbone_layers = ResNet(self.backbone, self.output_stride, **shared, name="backbone")
+        self.backbone_layers = ResNet(
+            self.backbone, self.output_stride, rematerialise=self.rematerialise, **shared, name="backbone"
+        )
         self.decoder_layers = Decoder(self.decoder, self.output_stride, **shared, name="decoder")
         self.classifier = Classifier(self.num_classes)
         self.projector = Projector(self.projection_dim, self.dtype)
@@ -147,6 +150,7 @@ def build_network(config: ConfigDict, num_classes: int, axis_name: str | None = 
         perturbations=tuple(auxiliary.perturbations),
         normalisation=model.normalisation,
         momentum=model.momentum,
+        rematerialise=model.rematerialise,
         dtype=DTYPES[model.dtype],
         axis_name=axis_name,
     )

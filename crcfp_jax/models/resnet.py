@@ -38,7 +38,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: Float[Array, "*streams b h w c"], *, train: bool
+        self, inputs: Float[Array, "*streams b h w c"], train: bool
     ) -> Float[Array, "*streams b out_h out_w out_c"]:
         def convolution(x, channels, name, **options):
             return Convolution(channels, dtype=self.dtype, name=name, **options)(x)
@@ -74,6 +74,7 @@ class ResNet(nn.Module):
     output_stride: int  # 8 or 16
     normalisation: Normalisation
     width: int = STANDARD_WIDTH  # channels of the stem; every other layer in proportion
+    rematerialise: bool = False  # keep only the blocks' inputs for the gradient and compute the rest again
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -85,6 +86,7 @@ class ResNet(nn.Module):
         x = nn.relu(self.normalisation(x, train=train, name="bn1"))
         x = max_pool(x)
         blocks, bottleneck = BACKBONES[self.backbone]
+        block_type = nn.remat(Block, static_argnums=(2,)) if self.rematerialise else Block  # argument 2: train
         stage_outputs = []
         reached_stride, dilation = 4, 1
         for stage, count in enumerate(blocks):
@@ -93,7 +95,7 @@ class ResNet(nn.Module):
                 dilation, stride = dilation * stride, 1
             reached_stride *= stride
             for index in range(count):
-                x = Block(
+                x = block_type(
                     channels=self.width * 2**stage,
                     bottleneck=bottleneck,
                     stride=stride if index == 0 else 1,
@@ -102,7 +104,7 @@ class ResNet(nn.Module):
                     normalisation=self.normalisation,
                     dtype=self.dtype,
                     name=f"layer{stage + 1}_{index}",
-                )(x, train=train)
+                )(x, train)
             stage_outputs.append(x)
         return stage_outputs[0], stage_outputs[-1]
 

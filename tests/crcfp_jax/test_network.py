@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
+from tiny import CLASSES, tiny_config
 
 from crcfp_jax.config import default
 from crcfp_jax.models.network import Network, build_network, resize_logits
@@ -212,3 +213,46 @@ def test_unknown_settings_are_named(section, key, value):
     with pytest.raises(UserError, match=rf"config\.{section}\.{key}") as error:
         build_network(config, 5)
     assert str(value[-1] if isinstance(value, tuple) else value) in str(error.value)
+
+
+def encoder_loss(network, variables, images):
+    """A scalar of the features, as a function of the parameters."""
+
+    def loss(params):
+        variables_now = variables | {"params": params}
+        features, _ = network.apply(variables_now, images, train=True, mutable=["batch_stats"], method="encode")
+        return jnp.mean(jnp.square(features.astype(jnp.float32)))
+
+    return loss
+
+
+def test_rematerialising_keeps_less_for_the_gradient():
+    def gibibytes(rematerialise):  # of the paper's settings: 8 + 8 images of 320 pixels, four streams
+        config = default()
+        config.model.rematerialise = rematerialise
+        network = build_network(config, CLASSES)
+        variables = abstract_variables(network)
+
+        def residuals(variables, images):
+            return jax.vjp(encoder_loss(network, variables, images), variables["params"])[1]
+
+        kept = jax.eval_shape(residuals, variables, jax.ShapeDtypeStruct((4, 8, 320, 320, 3), jnp.float32))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept)) / 2**30
+
+    assert gibibytes(True) < 3
+    assert gibibytes(False) > 10
+
+
+def test_rematerialising_changes_no_value():
+    images = jax.random.normal(jax.random.key(1), (2, 4, 64, 64, 3))  # two streams
+
+    def gradient(rematerialise):
+        network = build_network(tiny_config(model__rematerialise=rematerialise), CLASSES)
+        keys = jax.random.split(jax.random.key(2), 4)
+        variables = network.init(jax.random.key(0), images[0], keys, method="initialise")
+        return jax.jit(jax.grad(encoder_loss(network, variables, images)))(variables["params"])
+
+    def close(a, b):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-4 * np.max(np.abs(b)) + 1e-7)
+
+    jax.tree.map(close, gradient(True), gradient(False))
