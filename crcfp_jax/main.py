@@ -35,8 +35,9 @@ def main() -> int:
     from crcfp_jax.parallel import start_processes  # importing JAX takes seconds: not before the flags are right
 
     start_processes()
+    from crcfp_jax.interruption import Interrupted
     from crcfp_jax.report import print_result
-    from crcfp_jax.train import Interrupted, Trainer
+    from crcfp_jax.train import Trainer
 
     config = FLAGS.config
     workdir = Path(FLAGS.workdir) if FLAGS.workdir else default_workdir(FLAGS["config"].config_filename, config)

@@ -1,16 +1,12 @@
 """The training loop: feeds the step, watches the loss, and writes what a run leaves behind."""
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from crcfp_jax import parallel
@@ -18,7 +14,9 @@ from crcfp_jax.assemble import Parts, assemble
 from crcfp_jax.checkpoint import Checkpoints
 from crcfp_jax.evaluate import evaluate
 from crcfp_jax.files import write_json_atomic
+from crcfp_jax.interruption import Interrupted, stop_requests
 from crcfp_jax.models.pretrained import load_pretrained
+from crcfp_jax.monitor import Monitor
 from crcfp_jax.pictures import Sample, prediction_grid, save_picture
 from crcfp_jax.predictor import Recalibration, make_evaluator, recalibration_windows
 from crcfp_jax.progress import TrainingProgress, evaluation_progress
@@ -31,10 +29,6 @@ from data_pipelines.loaders import TrainingIterator, training_loader
 from data_pipelines.records import Record
 
 PICTURES = 4  # samples in a picture of predictions
-
-
-class Interrupted(Exception):
-    """The run was asked to stop (SIGTERM), and has saved a checkpoint."""
 
 
 class Trainer:
@@ -131,62 +125,41 @@ class Trainer:
             Interrupted: SIGTERM came.
         """
         total, train, step = self.config.train.steps, self.config.train, int(parallel.local_copy(self.state.step))
-        started, fetched = time.monotonic() - self.seconds, None
+        started = time.monotonic() - self.seconds
         writer = MetricWriter(self.workdir, step=step, enabled=self.main_process)
         progress = TrainingProgress(total, step=step, every=train.log_every, enabled=self.main_process)
-        with writer, progress, _termination() as terminated:
+        monitor = Monitor(
+            writer,
+            progress,
+            class_names=[info.name for info in self.parts.data_set.classes],
+            every=train.log_every,
+            total=total,
+            last_good=self._last_good,
+        )
+        with writer, progress, stop_requests() as stop_requested:
             for note in self.notes:
                 progress.message(note)
             while step < total:
                 batch = parallel.global_batch(next(self.loader), self.mesh)
                 self.state, metrics = self.step(self.state, batch, self.key)
                 step += 1
-                # Looking at the step before keeps the device busy while the host reads.
-                self._report(fetched, writer, progress)
-                fetched = (step, metrics)
-                stop = self._should_stop(step, terminated)
+                monitor.add(step, metrics)
+                stop = stop_requested(step)
                 evaluated = bool(self.parts.split.validation) and (
                     step % self.config.evaluation.every == 0 or step == total
                 )
                 if evaluated or stop or step % self.config.checkpoint.every == 0 or step == total:
-                    self._report(fetched, writer, progress)
-                    fetched = None
+                    monitor.flush()  # nothing is saved that is not finite
                     self.seconds = time.monotonic() - started
                     self._save(step, writer, progress, evaluated=evaluated)
                 if stop:
                     raise Interrupted(
                         f"stopped by SIGTERM after step {step}, which is saved; run the command again to go on"
                     )
-            self._report(fetched, writer, progress)
 
-    def _should_stop(self, step: int, terminated: threading.Event) -> bool:
-        """Whether to save and stop; in a run of several processes they agree on the step."""
-        if jax.process_count() > 1:
-            return multihost_utils.reached_preemption_sync_point(step)
-        return terminated.is_set()
-
-    def _report(self, fetched: tuple[int, Any] | None, writer: MetricWriter, progress: TrainingProgress) -> None:
-        if fetched is None:
-            return
-        step, values = fetched[0], jax.device_get(fetched[1])
-        losses = {name.removeprefix("loss/"): value for name, value in values.items() if name.startswith("loss/")}
-        if not values.pop("finite"):
-            terms = ", ".join(f"{name} {float(value):.4g}" for name, value in losses.items())
-            saved = self.checkpoints.steps()
-            good = f"checkpoint {self.checkpoints.folder / str(saved[-1])}" if saved else "no checkpoint yet"
-            raise UserError(
-                f"step {step}: loss or gradient is not finite ({terms}, gradient_norm {values['gradient_norm']:.4g}); "
-                f"last good state: {good}; try a lower config.optimizer.learning_rate"
-            )
-        total = self.config.train.steps
-        if step % self.config.train.log_every == 0 or step in (1, total):
-            shares = values.pop("pseudo_label_share", ())
-            names = [info.name for info in self.parts.data_set.classes]
-            values |= {f"pseudo_labels/{name}": share for name, share in zip(names, shares)}  # noqa: B905  # may be ()
-            writer.write(step, values)
-            progress.update(step, losses)
-        else:
-            progress.update(step)
+    def _last_good(self) -> str:
+        saved = self.checkpoints.steps()
+        return f"checkpoint {self.checkpoints.folder / str(saved[-1])}" if saved else "no checkpoint yet"
 
     def _save(self, step: int, writer: MetricWriter, progress: TrainingProgress, *, evaluated: bool) -> None:
         """Writes a checkpoint, evaluated on the validation split first where that is due."""
@@ -250,20 +223,3 @@ class Trainer:
             save_picture(self.workdir / "pictures" / "test.png", prediction_grid(samples, self.parts.data_set.classes))
             write_json_atomic(self.workdir / "result.json", result)
         return result
-
-
-@contextmanager
-def _termination() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, so that the loop can save before it ends.
-
-    In a run of several processes JAX's own preemption service listens for the signal instead.
-    """
-    event = threading.Event()
-    if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGTERM, before)
