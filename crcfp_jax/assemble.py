@@ -66,6 +66,7 @@ class Parts(Learner):
             labelled_scale=tuple(data.labelled_scale),
             unlabelled_scale=tuple(data.unlabelled_scale),
             overlap=tuple(data.overlap),
+            whole_view_share=data.whole_view_share,
             flips=data.flips,
             stride=self.network().context_stride,
             batch_size=train.batch_size,

@@ -33,6 +33,7 @@ class LoaderOptions:
     labelled_scale: tuple[float, float]
     unlabelled_scale: tuple[float, float]
     overlap: tuple[float, float]
+    whole_view_share: float  # of the image's height and width that its 'whole' view shows
     flips: str  # 'horizontal' or 'both'
     stride: int  # of the features that the two views are compared at
     batch_size: int
@@ -58,6 +59,8 @@ class LoaderOptions:
                 raise UserError(f"data.{key} ({least}, {greatest}): give the least factor, above 0, then the greatest")
         if not 0 <= self.overlap[0] <= self.overlap[1] <= 1:
             raise UserError(f"data.overlap {tuple(self.overlap)}: give the least, then the greatest, between 0 and 1")
+        if not 0 < self.whole_view_share <= 1:
+            raise UserError(f"data.whole_view_share {self.whole_view_share}: give a share above 0 and at most 1")
         if self.flips not in ("horizontal", "both"):
             raise UserError(f"data.flips {self.flips!r} is unknown: choose 'horizontal' or 'both'")
         if self.side < 1:
@@ -113,11 +116,17 @@ def labelled_example(
 def unlabelled_example(
     image: np.ndarray, generator: np.random.Generator, options: LoaderOptions
 ) -> dict[str, np.ndarray]:
-    """Makes the whole image, resized to side x side pixels, and two overlapping views of an image [h, w, 3]."""
+    """Makes the whole view, side x side pixels, and two overlapping views of an image [h, w, 3].
+
+    The whole view shows `whole_view_share` of the image's height and width, at a random place.
+    """
     long_side = options.base_size * generator.uniform(*options.unlabelled_scale)
     vertical = bool(generator.random() < 0.5) and options.flips == "both"
     image = geometry.flip(image, horizontal=False, vertical=vertical)  # before the views, which must share it
-    whole, _ = geometry.resize(image, None, options.side, options.side)
+    lengths = [max(1, round(length * options.whole_view_share)) for length in image.shape[:2]]
+    corner = [int(generator.integers(length - part + 1)) for length, part in zip(image.shape[:2], lengths, strict=True)]
+    whole, _ = geometry.crop(image, None, *corner, *lengths)
+    whole, _ = geometry.resize(whole, None, options.side, options.side)
     return {"unlabelled": whole} | views.overlapping_views(
         image, generator, side=options.side, stride=options.stride, long_side=long_side, overlap=options.overlap
     )

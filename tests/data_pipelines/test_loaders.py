@@ -19,6 +19,7 @@ OPTIONS = loaders.LoaderOptions(
     labelled_scale=(0.5, 2.0),
     unlabelled_scale=(0.8, 2.0),
     overlap=(0.1, 1.0),
+    whole_view_share=1.0,
     flips="horizontal",
     stride=8,
     batch_size=4,
@@ -250,6 +251,21 @@ def test_a_scaled_image_smaller_than_the_crop_is_surrounded_by_ignored_labels():
     np.testing.assert_array_equal((label == 0).sum(axis=(1, 2)), 16 * 16)
     assert ((label == 0) | (label == 255)).all()
     assert len({tuple(np.argwhere(one == 0)[0]) for one in label}) > 5  # at random places
+
+
+def test_the_whole_view_shows_its_share_of_the_image():
+    data_set = FakeDataSet([ramp(48, 64)] * 4)
+    corners = set()
+    for batch in take(loader(data_set, 2, whole_view_share=0.5), 5):
+        # 24 x 32 pixels of a slope of 3 a pixel, resized to 32 x 32.
+        first, last = (batch["unlabelled"][:, edge].astype(int) for edge in (0, -1))
+        np.testing.assert_allclose(last[:, 0, 0] - first[:, 0, 0], 3 * 23, atol=2)
+        np.testing.assert_allclose(first[:, -1, 1] - first[:, 0, 1], 3 * 31, atol=2)
+        corners |= {tuple(corner) for corner in first[:, 0, :2].tolist()}
+    assert len(corners) > 10
+    assert {corner[0] > 40 + 3 * 12 for corner in corners} == {True, False}
+    whole = take(loader(data_set, 2), 1)[0]["unlabelled"].astype(int)
+    np.testing.assert_allclose(whole[:, -1, 0, 0] - whole[:, 0, 0, 0], 3 * 47, atol=3)
 
 
 def test_an_unreadable_tile_ends_the_iteration_with_its_error():
