@@ -16,6 +16,7 @@ def get_config(variant: str = ""):
         case "small":
             c = small()
             c.data.base_size = 192  # tiles of 512 pixels at 0.25 MPP: 0.67 MPP
+            c.data.whole_view_share = 0.625  # seen at 0.8 of base_size, as in the paper: 96 / (0.8 * 192)
         case "release":
             c = default()
             c.model.decoder = "v3plus"

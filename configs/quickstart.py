@@ -11,6 +11,7 @@ def get_config():
     c = small()
     c.data.name = "synthetic"
     c.data.base_size = 256  # the tiles' own size
+    c.data.whole_view_share = 0.47  # seen at 0.8 of base_size, as in the paper: 96 / (0.8 * 256)
     c.train.steps = 500
     c.train.picture_every = 125
     c.evaluation.every = 125

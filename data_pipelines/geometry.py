@@ -68,6 +68,9 @@ def flip(array: np.ndarray, *, horizontal: bool, vertical: bool = False) -> np.n
     return array
 
 
+LEAST_OVERLAP = 4  # neighbouring windows share at least 1/4 of their side
+
+
 @dataclass(frozen=True)
 class WindowPlacement:
     """Where the windows of `cut_windows` lie: size of the image and origins of the windows, in pixels."""
@@ -85,15 +88,16 @@ class WindowPlacement:
 
 
 def _origins(length: int, side: int) -> tuple[int, ...]:
-    count = math.ceil(length / side)
+    overlap = side // LEAST_OVERLAP
+    count = math.ceil((length - overlap) / (side - overlap))
     return tuple(int(origin) for origin in np.linspace(0, length - side, count).round())
 
 
 def cut_windows(image: np.ndarray, side: int) -> tuple[np.ndarray, WindowPlacement]:
     """Cuts an image [h, w, c] into the fewest evenly spaced windows [n, side, side, c] that cover all of it.
 
-    Neighbouring windows overlap where the size is no multiple of `side`; an image smaller than a window is reflected at
-    the bottom and the right. The placement puts predictions for the windows together again, see `join_windows`.
+    Neighbouring windows overlap by at least a quarter of their side; an image smaller than a window is reflected at the
+    bottom and the right. The placement puts predictions for the windows together again, see `join_windows`.
     """
     height, width = image.shape[:2]
     padded, _ = pad_to(image, None, side, side)
@@ -104,8 +108,10 @@ def cut_windows(image: np.ndarray, side: int) -> tuple[np.ndarray, WindowPlaceme
 
 
 def join_windows(probabilities: np.ndarray, placement: WindowPlacement) -> np.ndarray:
-    """Puts windows [n, side, side, c] float32 together to [h, w, c] float32; where they overlap, their mean.
+    """Puts windows [n, side, side, c] float32 together to [h, w, c] float32; where they overlap, their weighted mean.
 
+    The weight falls linearly from the centre of a window to its border, where a network sees least of the surroundings:
+    no border shows in the result.
     Raises ValueError if the shape does not fit the placement.
     """
     side, origins = placement.side, placement.origins
@@ -113,9 +119,11 @@ def join_windows(probabilities: np.ndarray, placement: WindowPlacement) -> np.nd
         raise ValueError(f"expected windows [{len(origins)}, {side}, {side}, c], not {list(probabilities.shape)}")
     size = (placement.tops[-1] + side, placement.lefts[-1] + side)
     total = np.zeros((*size, probabilities.shape[3]), np.float32)
-    count = np.zeros((*size, 1), np.float32)
+    weights = np.zeros((*size, 1), np.float32)
+    ramp = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32) + 0.5
+    weight = ramp[:, None, None] * ramp[:, None]
     for window, (top, left) in zip(probabilities, origins, strict=True):
-        total[top : top + side, left : left + side] += window
-        count[top : top + side, left : left + side] += 1
-    total /= count
+        total[top : top + side, left : left + side] += weight * window
+        weights[top : top + side, left : left + side] += weight
+    total /= weights
     return total[: placement.height, : placement.width]
