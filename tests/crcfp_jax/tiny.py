@@ -2,50 +2,31 @@
 
 import jax
 import numpy as np
+import tiny_run
 
-from crcfp_jax.config import default
+from crcfp_jax.assemble import build_learner
 from crcfp_jax.methods import build_method
-from crcfp_jax.models.network import build_network
-from crcfp_jax.optim import make_optimizer
 from crcfp_jax.state import create_state
 
 CLASSES = 3
-SIDE = 32
 
 
 def tiny_config(**changes):
-    """Settings of a small ResNet-18 on crops of 32 pixels; `changes` are dotted keys with '__' for dots."""
-    c = default()
-    c.data.side = SIDE
-    c.model.backbone = "resnet18"
-    c.model.decoder = "v3plus"
-    c.model.output_stride = 16
-    c.model.width = 8
-    c.model.projection_dim = 8
-    c.model.pretrained = ""
-    c.model.dtype = "float32"
-    c.weights.warmup = 0.0
-    c.contrastive.negatives = 32
+    """The settings of tiny_run with larger batches; `changes` are dotted keys with '__' for dots."""
+    c = tiny_run.get_config()
     c.contrastive.threshold = 0.0
     c.contrastive.chunk = 16
-    c.cross_consistency.classifiers = 2
     c.train.batch_size = 4
     c.train.unlabelled_batch_size = 4
     c.train.steps = 10
-    c.optimizer.learning_rate = 0.01
     c.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
     return c
 
 
 def tiny_parts(config, axis_name=None):
     """(network, method, optimizer) of a config, with the heads that its method uses."""
-    method = build_method(config)
-    network = build_network(config, CLASSES, axis_name)
-    network = network.clone(
-        perturbations=network.perturbations if method.has("cross_consistency") else (),
-        projection_dim=network.projection_dim if method.has("contrastive") else 0,
-    )
-    return network, method, make_optimizer(config)
+    learner = build_learner(config, CLASSES)
+    return learner.network(axis_name), learner.method, learner.optimizer
 
 
 def tiny_state(config, sharding=None):
