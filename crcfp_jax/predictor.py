@@ -1,11 +1,13 @@
 """Inference with trained variables, and the batch statistics that it uses."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from flax.typing import VariableDict
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
@@ -20,10 +22,18 @@ from data_pipelines.records import DataSet, Record
 RECALIBRATION_BATCH = 32  # windows normalised together
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _probabilities(
+    network: Network, variables: VariableDict, windows: UInt8[Array, "n s s 3"]
+) -> Float[Array, "n s s c"]:
+    return jax.nn.softmax(network.apply(variables, normalise(windows), train=False), axis=-1)
+
+
 def make_evaluator(parts: Parts, variables: VariableDict) -> Evaluator:
     """An evaluator of `variables` (host arrays) on this process's devices.
 
-    Processes evaluate different numbers of images, so nothing here communicates.
+    Processes evaluate different numbers of images, so nothing here communicates. Evaluators of equal networks share
+    one compiled function.
     """
     devices = np.array(jax.local_devices())
     mesh = jax.sharding.Mesh(devices, ("window",), axis_types=(AxisType.Auto,))
@@ -32,12 +42,8 @@ def make_evaluator(parts: Parts, variables: VariableDict) -> Evaluator:
     size = parts.config.evaluation.batch_size
     size += -size % len(devices)
 
-    @jax.jit
-    def probabilities(variables: VariableDict, windows: UInt8[Array, "n s s 3"]) -> Float[Array, "n s s c"]:
-        return jax.nn.softmax(network.apply(variables, normalise(windows), train=False), axis=-1)
-
     def predict(windows: UInt8[np.ndarray, "n s s 3"]) -> Float[Array, "n s s c"]:
-        return probabilities(placed, jax.device_put(windows, NamedSharding(mesh, PartitionSpec("window"))))
+        return _probabilities(network, placed, jax.device_put(windows, NamedSharding(mesh, PartitionSpec("window"))))
 
     return Evaluator(
         predict=predict,
@@ -49,20 +55,23 @@ def make_evaluator(parts: Parts, variables: VariableDict) -> Evaluator:
 
 
 class Recalibration:
-    """Batch statistics for inference, averaged over training images with the final parameters.
+    """Batch statistics for inference, over training images with the final parameters ("precise" batch normalisation).
 
     Running averages mix the statistics of parameters long gone and, in training with several streams, of augmented
-    images that inference never sees. This replaces them by plain averages over windows cut as inference cuts them.
+    images that inference never sees. This replaces them by the mean and the variance over windows cut as inference cuts
+    them. Each layer sees its inputs normalised batch by batch, so the windows are shuffled: images of one hospital
+    stand together in a data set, and a batch has to hold the differences between hospitals that inference meets.
     """
 
     def __init__(self, network: Network, windows: UInt8[np.ndarray, "n s s 3"]):
         """Args:
         network: without a replica axis.
-        windows: from `recalibration_windows`.
+        windows: from `recalibration_windows`; the last few, drawn at random, are left out where they fill no batch.
         """
         batch = min(RECALIBRATION_BATCH, len(windows))
         usable = len(windows) // batch * batch
-        self._batches = windows[:usable].reshape(-1, batch, *windows.shape[1:])
+        order = np.random.default_rng(0).permutation(len(windows))[:usable]
+        self._batches = windows[order].reshape(-1, batch, *windows.shape[1:])
         forgetful = network.clone(momentum=0.0)
 
         @jax.jit
@@ -73,7 +82,7 @@ class Recalibration:
                 )
                 return updated["batch_stats"]
 
-            return jax.tree.map(lambda x: jnp.mean(x, axis=0), jax.lax.map(statistics, batches))
+            return _pool(jax.lax.map(statistics, batches))
 
         self._average = average
 
@@ -82,6 +91,18 @@ class Recalibration:
         if not variables["batch_stats"]:
             return variables["batch_stats"]
         return jax.tree.map(np.asarray, self._average(variables, self._batches))
+
+
+def _pool(stats: Any) -> Any:
+    """Mean and variance of everything from those of equally large batches, stacked along the first axis."""
+    leaves = traverse_util.flatten_dict(stats)
+    pooled = {}
+    for path in leaves:
+        if path[-1] == "mean":
+            means, variances = leaves[path], leaves[*path[:-1], "var"]
+            pooled[path] = jnp.mean(means, axis=0)
+            pooled[*path[:-1], "var"] = jnp.mean(variances, axis=0) + jnp.var(means, axis=0)
+    return traverse_util.unflatten_dict(pooled)
 
 
 def recalibration_windows(

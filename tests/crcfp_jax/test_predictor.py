@@ -18,19 +18,44 @@ def variables():
     return jax.device_get(tiny_state(tiny_config()).variables)
 
 
-def test_the_first_layer_gets_the_mean_and_variance_of_its_output(variables):
+def first_layer_outputs(variables, windows):
+    """[n, c, pixels]: what the first normalisation sees."""
+    kernel = variables["params"]["backbone"]["conv1"]["kernel"]
+    outputs = jax.lax.conv_general_dilated(
+        np.asarray(normalise(jnp.asarray(windows))),
+        kernel, (2, 2), ((3, 3), (3, 3)), dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )  # fmt: skip
+    return np.asarray(outputs).reshape(len(windows), -1, outputs.shape[-1]).swapaxes(1, 2)
+
+
+def test_the_first_layer_gets_the_mean_and_variance_of_all_its_outputs(variables):
+    # Two "hospitals" that differ in brightness, one after the other: most of the variance is between them.
+    rng = np.random.default_rng(0)
+    windows = np.concatenate([rng.integers(low, low + 40, (32, 32, 32, 3), dtype=np.uint8) for low in (20, 200)])
+    network, _, _ = tiny_parts(tiny_config())
+    stats = Recalibration(network, windows)(variables)["backbone"]["bn1"]
+    outputs = first_layer_outputs(variables, windows)
+    np.testing.assert_allclose(stats["mean"], outputs.mean((0, 2)), atol=1e-4)
+    np.testing.assert_allclose(stats["var"], outputs.var((0, 2)), rtol=1e-3)
+    within = outputs.reshape(2, 32, *outputs.shape[1:]).var((1, 3)).mean(0)
+    assert np.median(stats["var"] / within) > 5
+
+
+def test_every_batch_mixes_the_images(variables):
+    windows = np.repeat(np.arange(64, dtype=np.uint8) // 32, 32 * 32 * 3).reshape(64, 32, 32, 3)
+    network, _, _ = tiny_parts(tiny_config())
+    shares = Recalibration(network, windows)._batches[..., 0, 0, 0].mean(axis=1)
+    assert len(shares) == 2 and ((shares > 0.25) & (shares < 0.75)).all()
+
+
+def test_windows_that_fill_no_batch_are_left_out(variables):
     windows = np.random.default_rng(0).integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
     network, _, _ = tiny_parts(tiny_config())
-    stats = Recalibration(network, windows)(variables)
-    kernel = variables["params"]["backbone"]["conv1"]["kernel"]
-    images = np.asarray(normalise(jnp.asarray(windows[:64])))  # two whole batches of 32
-    outputs = jax.lax.conv_general_dilated(
-        images, kernel, (2, 2), ((3, 3), (3, 3)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    outputs = np.asarray(outputs).reshape(2, -1, outputs.shape[-1])
-    first = stats["backbone"]["bn1"]
-    np.testing.assert_allclose(first["mean"], outputs.mean(1).mean(0), atol=1e-4)
-    np.testing.assert_allclose(first["var"], outputs.var(1).mean(0), rtol=1e-3)
+    recalibration = Recalibration(network, windows)
+    assert recalibration._batches.shape == (2, 32, 32, 32, 3)
+    used = recalibration._batches.reshape(64, 32, 32, 3)
+    stats = recalibration(variables)["backbone"]["bn1"]
+    np.testing.assert_allclose(stats["mean"], first_layer_outputs(variables, used).mean((0, 2)), atol=1e-4)
 
 
 def test_a_network_without_batch_statistics_keeps_none():
