@@ -206,6 +206,8 @@ device_settings() {
   if [[ $extra == cpu && ${XLA_FLAGS:-} != *xla_cpu_experimental_ynn_fusion_type* ]] && knows_fusion_flag; then
     settings+=("XLA_FLAGS=${XLA_FLAGS:+$XLA_FLAGS }--xla_cpu_experimental_ynn_fusion_type=-individual_convolution")
   fi
+  # Asked for, not detected: in an environment with CUDA, JAX would take the GPU all the same.
+  if [[ ${CRCFP_EXTRA:-} == cpu && -z ${JAX_PLATFORMS:-} ]]; then settings+=("JAX_PLATFORMS=cpu"); fi
 }
 
 # first_ids N: 0,1,...,N-1

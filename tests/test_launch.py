@@ -12,6 +12,7 @@ import pytest
 
 LAUNCH = Path(__file__).parents[1] / "launch.sh"
 FUSION = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
+CPU = "JAX_PLATFORMS=cpu"
 
 # Answers as Python does to what launch.sh asks; the program itself is the shell code in $PROGRAM.
 PYTHON = """#!/usr/bin/env bash
@@ -100,7 +101,7 @@ def launch(tmp_path):
 def test_training_is_one_command_with_its_arguments_unchanged(launch):
     arguments = ["--config", "my configs/a 'b'.py:small", "--config.fraction=1/8", "--workdir", "$HOME *", ""]
     assert launch.dry(*arguments) == [
-        ["env", launch.cache, f"XLA_FLAGS={FUSION}", launch.python, "-m", "crcfp_jax.main", *arguments]
+        ["env", launch.cache, f"XLA_FLAGS={FUSION}", CPU, launch.python, "-m", "crcfp_jax.main", *arguments]
     ]
 
 
@@ -114,13 +115,13 @@ def test_training_is_one_command_with_its_arguments_unchanged(launch):
 )
 def test_commands(launch, arguments, program):
     (words,) = launch.dry(*arguments)
-    assert words[3:] == [launch.python, *program]
+    assert words[4:] == [launch.python, *program]
 
 
 def test_test_runs_in_the_checkout(launch):
     enter, words = launch.dry("test", "-k", "a or b")
     assert enter == ["cd", str(launch.root)]
-    assert words[3:] == [launch.python, "-m", "pytest", "-k", "a or b"]
+    assert words[4:] == [launch.python, "-m", "pytest", "-k", "a or b"]
 
 
 def test_arguments_reach_the_program(launch):
@@ -150,7 +151,11 @@ def test_users_settings_stay(launch):
     (words,) = launch.dry("python", XLA_FLAGS="--xla_a=1 --xla_b", JAX_COMPILATION_CACHE_DIR="")
     assert words[:2] == ["env", f"XLA_FLAGS=--xla_a=1 --xla_b {FUSION}"]
     (words,) = launch.dry("python", XLA_FLAGS="--xla_cpu_experimental_ynn_fusion_type=dot")
-    assert words == ["env", launch.cache, launch.python]
+    assert words == ["env", launch.cache, CPU, launch.python]
+    (words,) = launch.dry("python", JAX_PLATFORMS="cuda,cpu")
+    assert CPU not in words
+    (words,) = launch.dry("python", CRCFP_EXTRA=None)  # detected, not asked for
+    assert CPU not in words
     (words,) = launch.dry("python", CRCFP_EXTRA="cuda")
     assert words == ["env", launch.cache, launch.python]
 
