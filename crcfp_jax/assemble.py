@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import Any
 
 import jax
 import optax
@@ -26,6 +27,12 @@ SHARES = (
     "weights.warmup", "contrastive.threshold", "cross_consistency.threshold", "model.momentum",
     "augment.jitter_probability", "augment.grey_probability", "augment.blur_probability",
 )  # fmt: skip
+NOT_NEGATIVE = (
+    "seed", "weights.supervised", "weights.contrastive", "weights.cross_consistency", "weights.entropy",
+    "augment.brightness", "augment.contrast", "augment.saturation", "augment.hue", "optimizer.head_multiplier",
+    "optimizer.momentum", "optimizer.weight_decay", "optimizer.poly_power",
+)  # fmt: skip
+RANGES = ("data.labelled_scale", "data.unlabelled_scale", "data.overlap")
 SELECTIONS = ("last", "best_validation")
 
 
@@ -87,8 +94,15 @@ def check_values(config: ConfigDict) -> None:
     for key in SHARES:
         if not 0 <= _get(config, key) <= 1:
             raise UserError(f"config.{key}={_get(config, key)} must lie between 0 and 1")
-    if config.seed < 0:
-        raise UserError(f"config.seed={config.seed} is negative: give 0 or more")
+    for key in NOT_NEGATIVE:
+        if _get(config, key) < 0:
+            raise UserError(f"config.{key}={_get(config, key)} is negative: give 0 or more")
+    for key in RANGES:
+        values = tuple(_get(config, key))
+        if len(values) != 2 or not all(isinstance(value, int | float) for value in values):
+            raise UserError(f"config.{key}={values} is not a range: give two numbers, e.g. --config.{key}='(0.5, 1.0)'")
+    if not config.cross_consistency.perturbations:
+        raise UserError("config.cross_consistency.perturbations is empty: name at least one, or set the weight to 0")
     if not re.fullmatch(r"[1-9]\d*/[1-9]\d*", config.fraction):
         raise UserError(f"config.fraction={config.fraction!r} is not a fraction: write it as 1/8")
     if config.evaluation.selection not in SELECTIONS:
@@ -97,7 +111,7 @@ def check_values(config: ConfigDict) -> None:
         )
 
 
-def _get(config: ConfigDict, key: str) -> float | int:
+def _get(config: ConfigDict, key: str) -> Any:
     value = config
     for name in key.split("."):
         value = value[name]

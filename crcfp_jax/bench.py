@@ -72,13 +72,14 @@ class Bench:
         Raises:
             UserError: settings that can't be used, or a data set that isn't built.
         """
-        parallel.check_batch_sizes(config, jax.device_count())
         self.config = config
         self.mesh = parallel.make_mesh()
         self.parts = build_learner(config, classes) if random_input else assemble(config)
+        unlabelled = bool(self.parts.method.streams)
+        parallel.check_batch_sizes(config, jax.device_count(), unlabelled=unlabelled)
         network = self.parts.network(parallel.AXIS)
         step = make_train_step(network, self.parts.method, config, self.parts.optimizer, parallel.AXIS)
-        step = parallel.parallelise(step, self.mesh, "shard_map")
+        step = parallel.parallelise(step, self.mesh, config.train.parallel)
         sharding = parallel.replicated(self.mesh)
         self.state = create_state(
             self.parts.network(), self.parts.method, config, self.parts.optimizer, sharding=sharding
@@ -91,7 +92,7 @@ class Bench:
                 self.parts.data_set,
                 self.parts.split,
                 self.parts.loader_options(),
-                unlabelled=bool(self.parts.method.streams),
+                unlabelled=unlabelled,
             )
             self.host_batch = next(self.loader)
         self.batch = parallel.global_batch(self.host_batch, self.mesh)

@@ -1,5 +1,7 @@
 """Command lines with a config file: errors in one plain line."""
 
+import inspect
+import sys
 from collections.abc import Sequence
 
 from absl import flags
@@ -8,11 +10,15 @@ from data_pipelines.errors import UserError
 
 
 def parse_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    """Reads `arguments` into `values`, which define a flag 'config'.
+    """Reads `arguments` into `values`, which define a flag 'config'; with --help, prints what there is and exits.
 
     Raises:
         UserError: an unknown flag or config key, a value of the wrong type, a config file that can't be read, or none.
     """
+    if {"-h", "--help"} & set(arguments):
+        print(inspect.cleandoc(sys.modules["__main__"].__doc__ or ""), values.get_help(), sep="\n\n")
+        print("\n--config.KEY=VALUE changes a setting; crcfp_jax/config.py lists them all.")
+        sys.exit(0)
     try:
         rest = values(["", *arguments])[1:]
     except UserError:

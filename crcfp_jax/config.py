@@ -78,7 +78,7 @@ def default() -> ConfigDict:
     c.optimizer.name = "sgd"  # 'sgd' (paper) or 'adamw'
     c.optimizer.learning_rate = 0.001  # paper
     c.optimizer.head_multiplier = 10.0  # learning rate of all but the backbone, in multiples (release)
-    c.optimizer.momentum = 0.9  # release
+    c.optimizer.momentum = 0.9  # release; for AdamW its first moment's
     c.optimizer.weight_decay = 1e-4  # release
     c.optimizer.poly_power = 0.9  # paper
 

@@ -32,6 +32,11 @@ def check_statistics(settings: ConfigDict) -> None:
     for key, values in known.items():
         if settings[key] not in values:
             raise UserError(f"config.model.{key}={settings[key]!r} is unknown; known: {', '.join(values)}")
+    if settings.statistics == "joint" and settings.running_streams != "all":
+        raise UserError(
+            "config.model.running_streams='labelled' needs config.model.statistics='per_stream': joint statistics are "
+            "of all streams"
+        )
 
 
 def encode_streams(

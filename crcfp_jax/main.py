@@ -13,20 +13,24 @@ from crcfp_jax.cli import run_main
 from crcfp_jax.command_line import parse_flags
 
 FLAGS = flags.FlagValues()
-CONFIG = config_flags.DEFINE_config_file(
+config_flags.DEFINE_config_file(
     "config", help_string="Config file, e.g. configs/bcss.py or configs/bcss.py:small", flag_values=FLAGS
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; by default runs/<config>-<method>-...", flag_values=FLAGS)
-PREVIOUS = flags.DEFINE_bool(
+flags.DEFINE_string("workdir", None, "Run folder; by default runs/<config>-<method>-...", flag_values=FLAGS)
+flags.DEFINE_bool(
     "previous_checkpoint", False, "Leave out the newest checkpoint and resume from the one before.", flag_values=FLAGS
 )
 
 
 def default_workdir(config_file: str, config: ConfigDict) -> Path:
-    """runs/<config>-<method>-<fraction>-seed<seed>: one folder for each run of the paper's grid."""
+    """runs/<config>-<method>-<fraction>[-by-<unit>]-seed<seed>: one folder for each run of the paper's grid.
+
+    Runs that differ in anything else need a --workdir of their own.
+    """
     file, _, variant = config_file.partition(":")
     name = "-".join(filter(None, (Path(file).stem, variant)))
-    return Path("runs") / f"{name}-{config.method}-{config.fraction.replace('/', '_')}-seed{config.seed}"
+    unit = "" if config.data.split_unit == "default" else f"-by-{config.data.split_unit}"
+    return Path("runs") / f"{name}-{config.method}-{config.fraction.replace('/', '_')}{unit}-seed{config.seed}"
 
 
 def main() -> int:

@@ -39,7 +39,7 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
         case "sgd":
             direction = (optax.add_decayed_weights(settings.weight_decay), optax.trace(settings.momentum))
         case "adamw":
-            direction = (optax.scale_by_adam(), optax.add_decayed_weights(settings.weight_decay))
+            direction = (optax.scale_by_adam(b1=settings.momentum), optax.add_decayed_weights(settings.weight_decay))
         case unknown:
             raise UserError(f"config.optimizer.name={unknown!r} is unknown; known optimisers: sgd, adamw")
     return optax.chain(

@@ -30,6 +30,9 @@ def start_processes() -> None:
     values = [os.environ.get(name) for name in names]
     if all(values):
         coordinator, count, index = values
+        for name, value in zip(names[1:], values[1:], strict=True):
+            if not value.isdecimal():
+                raise UserError(f"{name}={value!r} is not a number")
         # Inside Slurm, JAX would otherwise leave this process one GPU only.
         jax.distributed.initialize(coordinator, int(count), int(index), cluster_detection_method="deactivate")
     elif any(values):
@@ -44,9 +47,9 @@ def make_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def check_batch_sizes(config: ConfigDict, devices: int) -> None:
-    """Raises UserError where the devices don't divide a batch evenly."""
-    for key in ("batch_size", "unlabelled_batch_size"):
+def check_batch_sizes(config: ConfigDict, devices: int, *, unlabelled: bool) -> None:
+    """Raises UserError where the devices don't divide a batch evenly; `unlabelled`: whether there is a second one."""
+    for key in ("batch_size", "unlabelled_batch_size") if unlabelled else ("batch_size",):
         size = config.train[key]
         if size < 1 or size % devices:
             raise UserError(

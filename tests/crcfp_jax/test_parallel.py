@@ -65,12 +65,20 @@ def test_pmap_agrees_with_shard_map(four_devices):
 
 def test_devices_must_divide_the_batches():
     with pytest.raises(UserError, match=r"config\.train\.batch_size=4 .* 3 devices"):
-        parallel.check_batch_sizes(tiny_config(), 3)
+        parallel.check_batch_sizes(tiny_config(), 3, unlabelled=True)
+    parallel.check_batch_sizes(tiny_config(train__unlabelled_batch_size=3), 4, unlabelled=False)
 
 
 def test_unknown_mode_is_named():
     with pytest.raises(UserError, match=r"config\.train\.parallel='pjit'"):
         parallel.parallelise(lambda *_: None, parallel.make_mesh(), "pjit")
+
+
+def test_a_process_variable_that_is_no_number_is_named(monkeypatch):
+    for name, value in (("CRCFP_COORDINATOR", "localhost:1"), ("CRCFP_PROCESSES", "two"), ("CRCFP_PROCESS", "0")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="CRCFP_PROCESSES='two' is not a number"):
+        parallel.start_processes()
 
 
 def test_part_of_the_process_variables_is_an_error(monkeypatch):
