@@ -31,7 +31,7 @@ from crcfp_jax.state import create_state
 
 def figures(workdir: Path) -> dict[str, float]:
     """mIoU on the test split, in percent, by the statistics used."""
-    config = load_config(read_json(workdir / "config.json"))
+    config = load_config(read_json(workdir / "config.json"), workdir / "config.json")
     parts = assemble(config)
     checkpoints = Checkpoints(workdir, read_only=True)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])

@@ -1,10 +1,11 @@
 """Checkpoints of a run, one numbered folder a step; the only place that touches Orbax.
 
 A checkpoint holds four items: `model` (parameters and the statistics that inference uses), `train` (everything else a
-step changes), `data` (the loader's state) and `config` (settings, and check sums of the arrays). Inference reads
+step changes), `data` (the loader's state) and `config` (settings, and check sums of the other items). Inference reads
 `model` alone.
 """
 
+import json
 import logging
 import shutil
 import zlib
@@ -40,6 +41,11 @@ def digest(tree: Any) -> int:
     return code
 
 
+def digest_json(values: dict) -> int:
+    """CRC-32 of JSON values."""
+    return zlib.crc32(json.dumps(values, sort_keys=True).encode())
+
+
 def _split(state: TrainState, inference_stats: Any) -> dict[str, Any]:
     """A state as the two items that hold its arrays."""
     rest = {name: getattr(state, name) for name in ("step", "batch_stats", "opt_state", "bank", "teacher")}
@@ -58,14 +64,17 @@ class Checkpoints:
             read_only: for evaluation: the folder is left as it is.
         """
         self.folder = workdir.resolve() / "checkpoints"
+
+        def score(metrics: dict[str, float]) -> float:
+            return metrics["mean_iou"]
+
         policies = [
             preservation_policy.LatestN(keep),
-            preservation_policy.BestN(
-                get_metric_fn=lambda metrics: metrics["mean_iou"], n=1, keep_checkpoints_without_metrics=False
-            ),
+            preservation_policy.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False),
         ]
         options = ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+            best_fn=score,  # without it Orbax keeps the scores in memory only
             cleanup_tmp_directories=not read_only,
             enable_async_checkpointing=False,
             create=not read_only,
@@ -84,7 +93,8 @@ class Checkpoints:
         Raises:
             UserError: no checkpoint has been evaluated.
         """
-        scores = {info.step: info.metrics["mean_iou"] for info in self._manager._checkpoints if info.metrics}
+        metrics = {step: self._manager.metrics(step) for step in self.steps()}
+        scores = {step: values["mean_iou"] for step, values in metrics.items() if values}
         if not scores:
             raise UserError(f"{self.folder}: no checkpoint has a validation score to select the best by")
         return max(scores, key=lambda step: (scores[step], step))
@@ -104,7 +114,7 @@ class Checkpoints:
             UserError: the disk is full or the folder can't be written.
         """
         arrays = _split(state, inference_stats)
-        sums = {name: digest(tree) for name, tree in arrays.items()}
+        sums = {name: digest(tree) for name, tree in arrays.items()} | {"data": digest_json(data)}
         self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
         with told_plainly(self.folder):
             self._manager.save(
@@ -149,7 +159,7 @@ class Checkpoints:
             data=ocp.args.JsonRestore(),
             config=ocp.args.JsonRestore(),
         )
-        self._check(step, items, ("model", "train"))
+        self._check(step, items, ("model", "train", "data"))
         train = items["train"]
         return TrainState(params=items["model"]["params"], **train), items["data"]
 
@@ -175,7 +185,8 @@ class Checkpoints:
 
     def _check(self, step: int, items: Any, names: tuple[str, ...]) -> None:
         for name in names:
-            if digest(items[name]) != items["config"]["digest"][name]:
+            found = digest_json(items[name]) if name == "data" else digest(items[name])
+            if found != items["config"]["digest"][name]:
                 raise self._damaged(step, f"the check sum of its item {name!r} differs")
 
     def _damaged(self, step: int, reason: str) -> UserError:

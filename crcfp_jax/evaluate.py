@@ -5,8 +5,7 @@ python -m crcfp_jax.evaluate --workdir W [--split test|validation]
 
 import argparse
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from crcfp_jax.metrics import confusion_matrix, summary
 from crcfp_jax.pictures import Sample
 from crcfp_jax.progress import evaluation_progress
 from crcfp_jax.report import compare_results, print_result
+from crcfp_jax.run import restore_for_evaluation
 from crcfp_jax.windows import Evaluator, predict_probabilities
 from data_pipelines import loaders
 from data_pipelines.errors import UserError
@@ -111,17 +111,6 @@ def add_halves(halves: UInt32[np.ndarray, "processes 2 *shape"]) -> Int64[np.nda
     return low + (high << 32)
 
 
-@dataclass(frozen=True)
-class Restored:
-    """A run, as `crcfp_jax.run.restore_for_evaluation(workdir: Path) -> Restored` gives it back."""
-
-    evaluator: Evaluator
-    data_set: DataSet
-    records: Mapping[str, Sequence[Record]]  # by name of the split: 'test', 'validation'
-    step: int
-    threads: int  # that decode
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates a finished run again and compares with its result.json."""
     parser = argparse.ArgumentParser(prog="python -m crcfp_jax.evaluate", description=main.__doc__)
@@ -131,9 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not (options.workdir / "config.json").is_file():
         raise UserError(f"{options.workdir} is not a run folder (no config.json): give the --workdir of a training run")
 
-    from crcfp_jax.run import restore_for_evaluation  # run imports this module
-
-    run: Restored = restore_for_evaluation(options.workdir)
+    run = restore_for_evaluation(options.workdir)
     records = run.records.get(options.split)
     if not records:
         raise UserError(f"{options.workdir}: the run has no {options.split} split; choose another --split")

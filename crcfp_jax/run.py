@@ -1,6 +1,8 @@
 """A run folder: its settings, what may change when it is resumed, and how a finished one is restored."""
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -9,18 +11,19 @@ from ml_collections import ConfigDict
 from crcfp_jax.assemble import Parts, assemble
 from crcfp_jax.checkpoint import Checkpoints
 from crcfp_jax.config import default
-from crcfp_jax.evaluate import Restored
 from crcfp_jax.files import read_json
 from crcfp_jax.parallel import local_copy
 from crcfp_jax.predictor import make_evaluator
 from crcfp_jax.state import initialise_variables
+from crcfp_jax.windows import Evaluator
 from data_pipelines.errors import UserError
+from data_pipelines.records import DataSet, Record
 
-# What changes neither the network, nor the examples, nor the order of the steps.
+# What changes neither the network, nor the examples, nor the order of the steps; but for `train.steps`, which is told.
 CHANGEABLE = (
     "data.dir", "data.threads", "data.prefetch", "train.log_every", "train.picture_every", "train.parallel",
     "train.steps", "contrastive.chunk", "checkpoint.every", "checkpoint.keep", "evaluation.every",
-    "evaluation.batch_size", "model.pretrained",
+    "evaluation.batch_size", "model.pretrained", "model.rematerialise",
 )  # fmt: skip
 
 
@@ -29,11 +32,18 @@ def settings(parts: Parts) -> dict:
     return json.loads(parts.config.to_json()) | {"data_fingerprint": parts.data_set.fingerprint}
 
 
-def load_config(values: dict) -> ConfigDict:
-    """The locked settings from their JSON."""
+def load_config(values: dict, source: Path) -> ConfigDict:
+    """The locked settings from their JSON, read from `source`; keys that it lacks have their default.
+
+    Raises:
+        UserError: a key that this version doesn't know.
+    """
     config = default()
-    with config.unlocked():
-        config.update({key: value for key, value in values.items() if key != "data_fingerprint"})
+    stored = {key: value for key, value in values.items() if key != "data_fingerprint"}
+    unknown = sorted(_flat(stored).keys() - _flat(config.to_dict()).keys())
+    if unknown:
+        raise UserError(f"{source}: config.{unknown[0]} is unknown to this version: it was written by another one")
+    config.update(stored)
     return config
 
 
@@ -54,6 +64,9 @@ def check_resumable(stored: dict, current: dict, folder: Path) -> list[str]:
         UserError: a difference that makes it another run, naming every key.
     """
     old, new = _flat(stored), _flat(current)
+    # A setting newer than the run had its default's effect then: defaults of new settings are chosen so.
+    defaults = _flat(json.loads(default().to_json()))
+    old = {key: defaults[key] for key in new.keys() & defaults.keys()} | old
     differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     forbidden = [key for key in differing if key not in CHANGEABLE]
     if "data_fingerprint" in forbidden and "data.name" not in forbidden:
@@ -65,7 +78,10 @@ def check_resumable(stored: dict, current: dict, folder: Path) -> list[str]:
         changes = ", ".join(f"config.{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in forbidden)
         raise UserError(f"{folder} holds a run with other settings: {changes}; undo that or give another --workdir")
     if "train.steps" in differing:
-        return [f"config.train.steps was {old['train.steps']}, now {new['train.steps']}: the schedule is stretched"]
+        return [
+            f"config.train.steps was {old['train.steps']}, now {new['train.steps']}: the learning rate's decay and the "
+            "supervised beginning, which are shares of it, are stretched"
+        ]
     return []
 
 
@@ -81,6 +97,17 @@ def selected_step(checkpoints: Checkpoints, selection: str) -> int:
     return checkpoints.best_step() if selection == "best_validation" else steps[-1]
 
 
+@dataclass(frozen=True)
+class Restored:
+    """A run, ready to evaluate."""
+
+    evaluator: Evaluator
+    data_set: DataSet
+    records: Mapping[str, Sequence[Record]]  # by name of the split: 'test', 'validation'
+    step: int
+    threads: int  # that decode
+
+
 def restore_for_evaluation(workdir: Path) -> Restored:
     """Opens a run folder and loads the selected checkpoint's model, ready to evaluate.
 
@@ -88,7 +115,7 @@ def restore_for_evaluation(workdir: Path) -> Restored:
         UserError: no run there, its data set is missing or changed, or its checkpoint is damaged.
     """
     stored = read_json(workdir / "config.json")
-    parts = assemble(load_config(stored))
+    parts = assemble(load_config(stored, workdir / "config.json"))
     check_resumable(stored, settings(parts), workdir)
     checkpoints = Checkpoints(workdir, read_only=True)
     step = selected_step(checkpoints, parts.config.evaluation.selection)

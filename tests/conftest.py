@@ -33,3 +33,13 @@ def real_data():
     if not REAL_DATA.is_dir():
         pytest.skip(f"no real data at {REAL_DATA}; set CRCFP_REAL_DATA to a folder that holds it")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A folder that holds the synthetic data set, built once."""
+    from data_pipelines.build import build
+
+    folder = tmp_path_factory.mktemp("data")
+    build("synthetic", None, folder)
+    return folder

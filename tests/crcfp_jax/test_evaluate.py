@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,8 @@ import pytest
 
 from crcfp_jax import evaluate as evaluation
 from crcfp_jax.cli import run_main
-from crcfp_jax.evaluate import Evaluator, Restored, add_halves, evaluate, split_halves
+from crcfp_jax.evaluate import Evaluator, add_halves, evaluate, split_halves
+from crcfp_jax.run import Restored
 from data_pipelines.errors import UserError
 from data_pipelines.records import ClassInfo, DataSet, Record
 
@@ -148,12 +148,10 @@ def test_two_processes_agree_with_one():
 
 @pytest.fixture
 def restored(monkeypatch):
-    """Stands in for crcfp_jax.run, which knows how to restore a run."""
+    """Stands in for a trained run."""
     tiles = data_set(flat_tiles(wrong=(3,)))
     run = Restored(EVALUATOR, tiles, {"test": tiles.records, "validation": ()}, step=7, threads=2)
-    module = types.ModuleType("crcfp_jax.run")
-    module.restore_for_evaluation = lambda workdir: run
-    monkeypatch.setitem(sys.modules, "crcfp_jax.run", module)
+    monkeypatch.setattr(evaluation, "restore_for_evaluation", lambda workdir: run)
     return run
 
 

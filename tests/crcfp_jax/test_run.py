@@ -46,7 +46,19 @@ def test_another_build_of_the_data_set_is_named():
 
 
 def test_stored_settings_come_back_locked_and_whole():
-    config = load_config({"seed": 7, "data": {"side": 64}, "data_fingerprint": "aa"})
+    config = load_config({"seed": 7, "data": {"side": 64}, "data_fingerprint": "aa"}, FOLDER)
     assert (config.seed, config.data.side, config.data.base_size) == (7, 64, 400)
     with pytest.raises(AttributeError):
         config.sede = 1
+
+
+def test_a_stored_key_that_this_version_lacks_is_named():
+    with pytest.raises(UserError, match=r"runs/one: config\.data\.sides is unknown to this version"):
+        load_config({"data": {"sides": 64}}, FOLDER)
+
+
+def test_a_run_older_than_a_setting_had_its_default():
+    old = settings()
+    assert check_resumable(old, settings(data__whole_view_share=1.0), FOLDER) == []
+    with pytest.raises(UserError, match=r"config\.data\.whole_view_share was 1\.0, now 0\.5"):
+        check_resumable(old, settings(data__whole_view_share=0.5), FOLDER)

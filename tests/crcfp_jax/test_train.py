@@ -11,18 +11,9 @@ from pathlib import Path
 import pytest
 
 from crcfp_jax.report import read_metrics
-from data_pipelines.build import build
 
 ROOT = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name("tiny_run.py")
-
-
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
-    """The synthetic data set, built once."""
-    folder = tmp_path_factory.mktemp("data")
-    build("synthetic", None, folder)
-    return folder
 
 
 def command(module, *arguments):
@@ -50,9 +41,9 @@ def train(workdir, data_dir, *arguments, devices=1, check=True):
 def digests(workdir, step):
     """Check sums of every array of a checkpoint, and the loader's state."""
     folder = workdir / "checkpoints" / str(step)
-    return json.loads((folder / "config" / "metadata").read_text())["digest"], json.loads(
-        (folder / "data" / "metadata").read_text()
-    )["loader"]
+    sums = json.loads((folder / "config" / "metadata").read_text())["digest"]
+    loader = json.loads((folder / "data" / "metadata").read_text())["loader"]  # beside it stand the seconds trained
+    return sums["model"], sums["train"], loader
 
 
 def curve(workdir):
@@ -128,6 +119,61 @@ def test_a_killed_run_goes_on_to_the_bit(whole_run, data_dir, tmp_path, kill):
     assert curve(tmp_path / "run") == curve(whole_run)
 
 
+def test_a_run_killed_while_it_saves_goes_on_to_the_bit(whole_run, data_dir, tmp_path):
+    # Dies inside the save of step 8, with its arrays written and the checkpoint not yet complete.
+    script = f"""
+import os, signal, sys
+def dying(rename):
+    def call(source, target, **options):
+        if str(target).endswith("checkpoints/8"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(source, target, **options)
+    return call
+os.rename, os.replace = dying(os.rename), dying(os.replace)
+from crcfp_jax import main
+sys.argv = ["main", "--config", "{CONFIG}", "--workdir", "{tmp_path / "run"}", "--config.data.dir={data_dir}"]
+main.run_main(main.main)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(), capture_output=True)
+    assert killed.returncode == -9, killed.stderr
+    names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert "4" in names and "8" not in names and any(name.startswith("8.") for name in names), names
+    resumed = train(tmp_path / "run", data_dir)
+    assert "resumed from step 4" in resumed.stdout
+    assert digests(tmp_path / "run", 12) == digests(whole_run, 12)
+    assert curve(tmp_path / "run") == curve(whole_run)
+
+
+def test_the_best_checkpoint_is_known_after_the_process_has_ended(data_dir, tmp_path):
+    arguments = ("--config.evaluation.selection=best_validation", "--config.checkpoint.keep=1")
+    process = start(tmp_path / "run", data_dir, *arguments)
+    wait_for_line(process, "step 10/12")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    # By what the first process wrote, step 8 was better than step 12 can be.
+    scores = tmp_path / "run" / "checkpoints" / "8" / "metrics" / "metrics"
+    assert json.loads(scores.read_text())["mean_iou"] > 0
+    scores.write_text(json.dumps({"mean_iou": 100.0}))
+    train(tmp_path / "run", data_dir, *arguments)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["step"], result["selection"]) == (8, "best_validation")
+    done = subprocess.run(
+        command("evaluate", "--workdir", tmp_path / "run"), cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    assert "test, step 8" in done.stdout and "the same figures as result.json" in done.stdout, done.stderr
+
+
+def test_more_steps_set_the_old_result_aside_and_fewer_are_refused(whole_run, data_dir, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole_run, run)
+    done = train(run, data_dir, "--config.train.steps=8", check=False)
+    assert done.returncode == 1 and "is at step 12 already, past config.train.steps=8" in done.stderr
+    done = train(run, data_dir, "--config.train.steps=13")
+    assert "config.train.steps was 12, now 13" in done.stdout
+    assert json.loads((run / "result.json").read_text())["step"] == 13
+    assert (run / "result_000012.json").read_bytes() == (whole_run / "result.json").read_bytes()
+
+
 def test_a_finished_run_is_evaluated_again_and_nothing_else(whole_run, data_dir):
     before, log = digests(whole_run, 12), (whole_run / "metrics.jsonl").read_bytes()
     train(whole_run, data_dir)
@@ -146,6 +192,23 @@ def test_resuming_another_run_names_the_key(whole_run, data_dir, change, named):
     done = train(whole_run, data_dir, change, check=False)
     assert done.returncode == 1 and named in done.stderr
     assert done.stderr.strip().count("\n") == 0, done.stderr
+
+
+def test_nothing_is_left_out_of_a_run_with_other_settings(whole_run, data_dir, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole_run, run)
+    done = train(run, data_dir, "--previous_checkpoint", "--config.seed=2", check=False)
+    assert done.returncode == 1 and "config.seed was 1, now 2" in done.stderr
+    assert digests(run, 12) == digests(whole_run, 12)
+
+
+def test_settings_of_a_finished_run_hold_without_its_checkpoints(whole_run, data_dir, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole_run, run, ignore=shutil.ignore_patterns("checkpoints"))
+    before = (run / "config.json").read_bytes()
+    done = train(run, data_dir, "--config.seed=2", check=False)
+    assert done.returncode == 1 and "config.seed was 1, now 2" in done.stderr
+    assert (run / "config.json").read_bytes() == before and (run / "result.json").exists()
 
 
 def test_a_damaged_newest_checkpoint_is_told_and_left_out_only_when_asked(whole_run, data_dir, tmp_path):
@@ -181,6 +244,10 @@ def test_a_loss_that_is_no_number_stops_the_run(data_dir, tmp_path):
     [
         (("--config.trian.steps=3",), "trian"),
         (("--config.train.steps=many",), "many"),
+        (("--config.data.overlap=0.3",), "config.data.overlap=(0.3,) is not a range"),
+        (("--config.data.labelled_scale=('a', 'b')",), "config.data.labelled_scale"),
+        (("--config.cross_consistency.perturbations=()",), "config.cross_consistency.perturbations is empty"),
+        (("--config.weights.entropy=-1.0",), "config.weights.entropy=-1.0 is negative"),
         (("--config.method=cdlc",), "config.method='cdlc' is unknown; known methods: supervised"),
         (("--config.fraction=1/3",), "1/3"),
         (("--config.fraction=none",), "config.fraction='none'"),
@@ -195,6 +262,12 @@ def test_a_wrong_command_line_ends_with_one_plain_line(data_dir, tmp_path, argum
     assert done.returncode == 1 and named in done.stderr, done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.strip().count("\n") == 0, done.stderr
     assert not (tmp_path / "run" / "checkpoints" / "1").exists()
+
+
+@pytest.mark.parametrize("module", ["main", "bench"])
+def test_help_is_given(module):
+    done = subprocess.run(command(module, "--help"), cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0 and "--config" in done.stdout and f"python -m crcfp_jax.{module}" in done.stdout
 
 
 def test_devices_that_do_not_divide_the_batch(data_dir, tmp_path):
