@@ -206,8 +206,11 @@ device_settings() {
   if [[ $extra == cpu && ${XLA_FLAGS:-} != *xla_cpu_experimental_ynn_fusion_type* ]] && knows_fusion_flag; then
     settings+=("XLA_FLAGS=${XLA_FLAGS:+$XLA_FLAGS }--xla_cpu_experimental_ynn_fusion_type=-individual_convolution")
   fi
-  # Asked for, not detected: in an environment with CUDA, JAX would take the GPU all the same.
-  if [[ ${CRCFP_EXTRA:-} == cpu && -z ${JAX_PLATFORMS:-} ]]; then settings+=("JAX_PLATFORMS=cpu"); fi
+  # Asked for, not detected (here, or by the launch that started this job step): in an environment with CUDA, JAX would
+  # take the GPU all the same.
+  if [[ ${CRCFP_EXTRA:-} == cpu && -z ${JAX_PLATFORMS:-} && ${CRCFP_DISTRIBUTED:-} != auto ]]; then
+    settings+=("JAX_PLATFORMS=cpu")
+  fi
 }
 
 # first_ids N: 0,1,...,N-1
@@ -332,7 +335,9 @@ run_slurm() {
   options=("--nodes=$nodes" "--ntasks=$nodes" --ntasks-per-node=1 --kill-on-bad-exit=1 --label)
   # srun does not pass the job's CPUs on to a step by itself (Slurm 22.05 and newer).
   if [[ $cpus =~ ^([0-9]+)(\(x[0-9]+\))?$ ]]; then options+=("--cpus-per-task=${BASH_REMATCH[1]}"); fi
-  run srun "${options[@]}" env CRCFP_DISTRIBUTED=auto "CRCFP_EXTRA=$extra" "$root/launch.sh" "${given[@]}"
+  local variables=(CRCFP_DISTRIBUTED=auto "CRCFP_EXTRA=$extra")
+  if [[ ${CRCFP_EXTRA:-} == cpu && -z ${JAX_PLATFORMS:-} ]]; then variables+=("JAX_PLATFORMS=cpu"); fi
+  run srun "${options[@]}" env "${variables[@]}" "$root/launch.sh" "${given[@]}"
 }
 
 run_tpu() {

@@ -1,4 +1,4 @@
-"""Times input alone, step alone and both together, with compile time and memory.
+"""Times input alone, step alone and both together, with compile time and memory; the step always under shard_map.
 
 python -m crcfp_jax.bench --config configs/quickstart.py [--steps 20] [--random_input] [--config.key=value ...]
 """
@@ -79,7 +79,7 @@ class Bench:
         parallel.check_batch_sizes(config, jax.device_count(), unlabelled=unlabelled)
         network = self.parts.network(parallel.AXIS)
         step = make_train_step(network, self.parts.method, config, self.parts.optimizer, parallel.AXIS)
-        step = parallel.parallelise(step, self.mesh, config.train.parallel)
+        step = parallel.parallelise(step, self.mesh, "shard_map")
         sharding = parallel.replicated(self.mesh)
         self.state = create_state(
             self.parts.network(), self.parts.method, config, self.parts.optimizer, sharding=sharding

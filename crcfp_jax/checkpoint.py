@@ -62,6 +62,9 @@ class Checkpoints:
             workdir: run folder.
             keep: newest checkpoints kept, beside the one with the best validation mIoU.
             read_only: for evaluation: the folder is left as it is.
+
+        Raises:
+            UserError: the folder can't be made, or a stored score can't be read.
         """
         self.folder = workdir.resolve() / "checkpoints"
 
@@ -80,8 +83,14 @@ class Checkpoints:
             create=not read_only,
             read_only=read_only,
         )
-        with told_plainly(self.folder):
-            self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=ITEMS)
+        try:
+            with told_plainly(self.folder):
+                self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=ITEMS)
+        except ValueError as error:  # it reads every checkpoint's scores
+            raise UserError(
+                f"{self.folder}: the scores of a checkpoint can't be read ({error}): delete the damaged file "
+                "STEP/metrics/metrics, the checkpoint then counts as not evaluated"
+            ) from error
 
     def steps(self) -> list[int]:
         """Steps that have a complete checkpoint, ascending."""

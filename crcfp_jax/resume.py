@@ -63,7 +63,7 @@ def start_run(parts: Parts, workdir: Path, checkpoints: Checkpoints, mesh: Mesh,
         notes.append(f"resumed from step {steps[-1]}")
     if jax.process_index() == 0:
         if not steps or steps[-1] < total:
-            _set_aside_result(workdir)
+            _set_aside_result(workdir, steps[-1] if steps else 0)
         write_json_atomic(workdir / "config.json", settings(parts))
     return Start(state, loader_state, seconds, notes)
 
@@ -93,8 +93,8 @@ def _pretrained(parts: Parts) -> Any:
     return load_pretrained(config.model.pretrained, jax.tree.map(np.asarray, random))
 
 
-def _set_aside_result(workdir: Path) -> None:
-    """Renames the result of a run that now goes on: it is of an earlier step than the run will be at."""
+def _set_aside_result(workdir: Path, step: int) -> None:
+    """Renames the result of a run that now goes on from `step`: the run will be at another one."""
     result = workdir / "result.json"
     if result.is_file():
-        result.replace(workdir / f"result_{read_json(result)['step']:06d}.json")
+        result.replace(workdir / f"result_{step:06d}.json")

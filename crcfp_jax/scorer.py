@@ -80,7 +80,8 @@ class Scorer:
             writer.write(step, {f"validation/{key}": result[key] for key in ("mean_iou", "mean_dice", "accuracy")})
         elif pictured:
             records = [record for record in split.validation or split.labelled if record.annotated]
-            places = np.unique(np.linspace(0, len(records) - 1, PICTURES).round().astype(int))
+            count = PICTURES * jax.process_count()  # every process evaluates its share; the first draws its own
+            places = np.unique(np.linspace(0, len(records) - 1, count).round().astype(int))
             _, samples = self.evaluate(variables, [records[place] for place in places])
         if pictured and jax.process_index() == 0:
             name = "validation" if split.validation else "training"

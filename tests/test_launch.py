@@ -212,6 +212,8 @@ def test_slurm_starts_one_process_a_node(launch):
     ]
     expected = ["srun", *options, "env", "CRCFP_DISTRIBUTED=auto", "CRCFP_EXTRA=cuda", str(launch.root / "launch.sh")]
     assert launch.dry("--config", "a b.py", **SLURM, CRCFP_EXTRA=None) == [[*expected, "--config", "a b.py"]]
+    (words,) = launch.dry("--config", "c", **SLURM, CRCFP_EXTRA="cpu")  # asked for: on every node
+    assert words[words.index("env") + 1 :][:3] == ["CRCFP_DISTRIBUTED=auto", "CRCFP_EXTRA=cpu", CPU]
     (words,) = launch.dry("--hosts", "slurm", "python", "-c", "1", **SLURM, CRCFP_EXTRA=None)
     assert words == [*expected, "python", "-c", "1"]
     (words,) = launch.dry("python", "-c", "1", **SLURM)  # only training spreads by itself

@@ -145,22 +145,32 @@ main.run_main(main.main)
 
 
 def test_the_best_checkpoint_is_known_after_the_process_has_ended(data_dir, tmp_path):
-    arguments = ("--config.evaluation.selection=best_validation", "--config.checkpoint.keep=1")
-    process = start(tmp_path / "run", data_dir, *arguments)
-    wait_for_line(process, "step 10/12")
+    run = tmp_path / "run"
+    arguments = (
+        "--config.evaluation.selection=best_validation",
+        "--config.checkpoint.keep=1",
+        "--config.train.steps=24",
+    )
+    process = start(run, data_dir, *arguments)
+    wait_for_line(process, "step 9/24")  # evaluated at 8, next at 16
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
-    # By what the first process wrote, step 8 was better than step 12 can be.
-    scores = tmp_path / "run" / "checkpoints" / "8" / "metrics" / "metrics"
+    scores = run / "checkpoints" / "8" / "metrics" / "metrics"
     assert json.loads(scores.read_text())["mean_iou"] > 0
-    scores.write_text(json.dumps({"mean_iou": 100.0}))
-    train(tmp_path / "run", data_dir, *arguments)
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    damaged = tmp_path / "damaged"
+    shutil.copytree(run, damaged)
+    scores.write_text(json.dumps({"mean_iou": 100.0}))  # step 8 is the best, whatever comes
+    train(run, data_dir, *arguments)
+    result = json.loads((run / "result.json").read_text())
     assert (result["step"], result["selection"]) == (8, "best_validation")
     done = subprocess.run(
-        command("evaluate", "--workdir", tmp_path / "run"), cwd=ROOT, env=environment(), capture_output=True, text=True
+        command("evaluate", "--workdir", run), cwd=ROOT, env=environment(), capture_output=True, text=True
     )
     assert "test, step 8" in done.stdout and "the same figures as result.json" in done.stdout, done.stderr
+
+    (damaged / "checkpoints" / "8" / "metrics" / "metrics").write_text("{")
+    done = train(damaged, data_dir, *arguments, check=False)
+    assert done.returncode == 1 and "STEP/metrics/metrics" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_more_steps_set_the_old_result_aside_and_fewer_are_refused(whole_run, data_dir, tmp_path):
