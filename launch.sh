@@ -8,7 +8,7 @@ set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 venv=$root/.venv
-test_processes=1 # pytest-xdist workers of `./launch.sh test`; each one compiles and imports on its own
+most_test_processes=4 # pytest-xdist workers of `./launch.sh test`, which take a core and about 2 GB each
 
 die() {
   printf 'error: %s\n' "$*" >&2
@@ -406,7 +406,12 @@ case $command in
     ;;
   test)
     extras=(test)
-    if ((${#arguments[@]} == 0 && test_processes > 1)); then arguments=(-n "$test_processes"); fi
+    if ((${#arguments[@]} == 0)); then
+      test_processes=$(nproc 2>/dev/null || echo 1)
+      if ((test_processes > most_test_processes)); then test_processes=$most_test_processes; fi
+      # Files stay whole: their tests share runs and compiled steps.
+      arguments=(-n "$test_processes" --dist loadfile)
+    fi
     program=("$venv/bin/python" -m pytest "${arguments[@]}")
     ;;
   help)

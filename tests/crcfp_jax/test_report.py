@@ -125,5 +125,5 @@ def test_versions():
     found = report.versions()
     assert found["platform"] == "cpu"
     assert found["device"] == "4 x cpu"
-    assert found["jax"].count(".") == 2
+    assert all(part.isdecimal() for part in found["jax"].split(".")[:3])
     assert json.loads(json.dumps(found)) == found
