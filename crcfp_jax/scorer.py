@@ -36,19 +36,22 @@ class Scorer:
             )
             self._recalibration = Recalibration(parts.network(), windows)
 
-    def inference_variables(self, state: TrainState) -> dict[str, Any]:
-        """Host copy of what inference uses: parameters, and running or recalibrated statistics."""
-        variables = parallel.local_copy(state.variables)
-        if self._recalibration is not None:
-            variables["batch_stats"] = self._recalibration(variables)
-        return variables
+    def inference_statistics(self, state: TrainState) -> Any:
+        """The batch statistics that inference uses, placed as the state's own: these, or recalibrated ones."""
+        if self._recalibration is None:
+            return state.batch_stats
+        return jax.tree.map(
+            lambda own, new: jax.make_array_from_process_local_data(own.sharding, new),
+            state.batch_stats,
+            self._recalibration(parallel.local_copy(state.variables)),
+        )
 
     def evaluate(
         self, variables: Any, records: Sequence[Record], **options: Any
     ) -> tuple[dict[str, Any], list[Sample]]:
-        """Figures and samples for pictures of host variables; `options` as of `evaluate.evaluate`."""
+        """Figures and samples for pictures of replicated variables; `options` as of `evaluate.evaluate`."""
         return evaluate(
-            make_evaluator(self._parts, variables),
+            make_evaluator(self._parts, parallel.local_copy(variables)),
             self._parts.data_set,
             records,
             process_index=jax.process_index(),

@@ -95,10 +95,12 @@ class Trainer:
                 if pictured or saved:
                     monitor.flush()  # nothing is saved that is not finite
                     self.seconds = time.monotonic() - started
-                    variables = self.scorer.inference_variables(self.state)
+                    stats = self.scorer.inference_statistics(self.state)
+                    variables = {"params": self.state.params, "batch_stats": stats}
                     scores = self.scorer.show(step, variables, writer, progress, evaluated=evaluated, pictured=pictured)
                     if saved:
-                        self._save(variables, scores)
+                        data = {"loader": self.loader.get_state(), "seconds": self.seconds}
+                        self.checkpoints.save(self.state, stats, data, self.settings, scores)
                 if stop:
                     raise Interrupted(
                         f"stopped by SIGTERM after step {step}, which is saved; run the command again to go on"
@@ -107,15 +109,6 @@ class Trainer:
     def _last_good(self) -> str:
         saved = self.checkpoints.steps()
         return f"checkpoint {self.checkpoints.folder / str(saved[-1])}" if saved else "no checkpoint yet"
-
-    def _save(self, variables: Any, scores: dict[str, float] | None) -> None:
-        """Writes a checkpoint, with the statistics that inference uses."""
-        stats = jax.tree.map(
-            lambda x: jax.make_array_from_process_local_data(parallel.replicated(self.mesh), x),
-            variables["batch_stats"],
-        )
-        data = {"loader": self.loader.get_state(), "seconds": self.seconds}
-        self.checkpoints.save(self.state, stats, data, self.settings, scores)
 
     def finish(self) -> dict[str, Any] | None:
         """Evaluates the selected checkpoint on the test split; writes result.json and a picture of predictions.
@@ -128,7 +121,7 @@ class Trainer:
         selection = self.config.evaluation.selection
         step = selected_step(self.checkpoints, selection)
         template = parallel.replicated_template(self.state.variables)
-        variables = parallel.local_copy(self.checkpoints.restore_model(step, template))
+        variables = self.checkpoints.restore_model(step, template)
         with evaluation_progress(len(self.parts.split.test), enabled=self.main_process) as advance:
             figures, samples = self.scorer.evaluate(variables, self.parts.split.test, advance=advance)
         result = figures | {

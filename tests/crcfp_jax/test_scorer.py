@@ -27,14 +27,18 @@ def state_of(parts):
     return create_state(parts.network(), parts.method, parts.config, parts.optimizer, sharding=sharding)
 
 
+def variables_of(scorer, state):
+    return {"params": state.params, "batch_stats": scorer.inference_statistics(state)}
+
+
 def test_where_nothing_is_held_out_labelled_training_images_are_drawn(parts, tmp_path):
     without = dataclasses.replace(parts, split=dataclasses.replace(parts.split, validation=()))
-    scorer = Scorer(without, tmp_path)
-    variables = scorer.inference_variables(state_of(without))
-    running = state_of(without).batch_stats
-    assert not np.allclose(
-        variables["batch_stats"]["backbone"]["bn1"]["mean"], running["backbone"]["bn1"]["mean"]
-    )  # recalibrated
+    scorer, state = Scorer(without, tmp_path), state_of(without)
+    variables = variables_of(scorer, state)
+    recalibrated, running = (
+        stats["backbone"]["bn1"]["mean"] for stats in (variables["batch_stats"], state.batch_stats)
+    )
+    assert not np.allclose(recalibrated, running) and recalibrated.sharding == running.sharding
     progress = TrainingProgress(12, enabled=False)
     with MetricWriter(tmp_path) as writer:
         for pictured in (False, True):
@@ -44,7 +48,7 @@ def test_where_nothing_is_held_out_labelled_training_images_are_drawn(parts, tmp
 
 def test_pictures_come_between_evaluations_too(parts, tmp_path):
     scorer = Scorer(parts, tmp_path)
-    variables = scorer.inference_variables(state_of(parts))
+    variables = variables_of(scorer, state_of(parts))
     progress = TrainingProgress(12, enabled=False)
     with MetricWriter(tmp_path) as writer:
         assert scorer.show(5, variables, writer, progress, evaluated=False, pictured=True) is None
