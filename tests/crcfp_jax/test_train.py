@@ -38,6 +38,12 @@ def train(workdir, data_dir, *arguments, devices=1, check=True):
     return done
 
 
+def evaluate(workdir, *arguments):
+    """Evaluates a run in a process of its own."""
+    words = command("evaluate", "--workdir", workdir, *arguments)
+    return subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True)
+
+
 def digests(workdir, step):
     """Check sums of every array of a checkpoint, and the loader's state."""
     folder = workdir / "checkpoints" / str(step)
@@ -75,15 +81,10 @@ def test_a_run_leaves_its_figures_pictures_and_checkpoints(whole_run):
 
 
 def test_evaluate_repeats_the_figures_to_the_pixel(whole_run):
-    done = subprocess.run(
-        command("evaluate", "--workdir", whole_run), cwd=ROOT, env=environment(), capture_output=True, text=True
-    )
+    done = evaluate(whole_run)
     assert done.returncode == 0, done.stderr
     assert "the same figures as result.json" in done.stdout
-    done = subprocess.run(
-        command("evaluate", "--workdir", whole_run, "--split", "validation"),
-        cwd=ROOT, env=environment(), capture_output=True, text=True,
-    )  # fmt: skip
+    done = evaluate(whole_run, "--split", "validation")
     assert "validation, step 12, 16 images" in done.stdout, done.stderr
 
 
@@ -163,9 +164,7 @@ def test_the_best_checkpoint_is_known_after_the_process_has_ended(data_dir, tmp_
     train(run, data_dir, *arguments)
     result = json.loads((run / "result.json").read_text())
     assert (result["step"], result["selection"]) == (8, "best_validation")
-    done = subprocess.run(
-        command("evaluate", "--workdir", run), cwd=ROOT, env=environment(), capture_output=True, text=True
-    )
+    done = evaluate(run)
     assert "test, step 8" in done.stdout and "the same figures as result.json" in done.stdout, done.stderr
 
     (damaged / "checkpoints" / "8" / "metrics" / "metrics").write_text("{")
