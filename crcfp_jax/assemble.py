@@ -8,7 +8,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from crcfp_jax.methods import Method, build_method
+from crcfp_jax.methods import Method, build_method, check_classes
 from crcfp_jax.models.network import Network, build_network
 from crcfp_jax.optim import make_optimizer
 from data_pipelines.errors import UserError
@@ -20,17 +20,19 @@ POSITIVE = (
     "data.side", "data.base_size", "data.threads", "data.prefetch", "model.projection_dim",
     "model.recalibration_images",
     "contrastive.temperature", "contrastive.bank_steps", "contrastive.chunk", "cross_consistency.classifiers",
-    "optimizer.learning_rate", "train.steps", "train.log_every", "train.picture_every", "checkpoint.every",
-    "checkpoint.keep", "evaluation.every", "evaluation.batch_size",
+    "cdcl.patch", "optimizer.learning_rate", "train.steps", "train.log_every", "train.picture_every",
+    "checkpoint.every", "checkpoint.keep", "evaluation.every", "evaluation.batch_size",
 )  # fmt: skip
 SHARES = (
-    "weights.warmup", "contrastive.threshold", "cross_consistency.threshold", "model.momentum",
+    "weights.warmup", "contrastive.threshold", "cross_consistency.threshold", "model.momentum", "cct.ramp_up",
+    "cdcl.ramp_up", "cdcl.teacher_decay",
     "augment.jitter_probability", "augment.grey_probability", "augment.blur_probability",
 )  # fmt: skip
 NOT_NEGATIVE = (
     "seed", "weights.supervised", "weights.contrastive", "weights.cross_consistency", "weights.entropy",
     "augment.brightness", "augment.contrast", "augment.saturation", "augment.hue", "optimizer.head_multiplier",
-    "optimizer.momentum", "optimizer.weight_decay", "optimizer.poly_power",
+    "optimizer.momentum", "optimizer.weight_decay", "optimizer.poly_power", "cct.weight", "cdcl.cross_patch",
+    "cdcl.teacher_consistency", "cdcl.entropy",
 )  # fmt: skip
 RANGES = ("data.labelled_scale", "data.unlabelled_scale", "data.overlap")
 SELECTIONS = ("last", "best_validation")
@@ -50,10 +52,10 @@ class Learner:
 
         Heads that no term of the method uses have no parameters.
         """
-        network = build_network(self.config, self.num_classes, axis_name)
+        network = build_network(self.config.model, self.num_classes, axis_name)
         return network.clone(
-            perturbations=network.perturbations if self.method.has("cross_consistency") else (),
-            projection_dim=network.projection_dim if self.method.has("contrastive") else 0,
+            perturbations=self.method.perturbations,
+            projection_dim=network.projection_dim if self.method.projects else 0,
         )
 
 
@@ -103,6 +105,10 @@ def check_values(config: ConfigDict) -> None:
             raise UserError(f"config.{key}={values} is not a range: give two numbers, e.g. --config.{key}='(0.5, 1.0)'")
     if not config.cross_consistency.perturbations:
         raise UserError("config.cross_consistency.perturbations is empty: name at least one, or set the weight to 0")
+    if not config.cct.perturbations or any(count < 1 for count in config.cct.classifiers):
+        raise UserError("config.cct.perturbations and config.cct.classifiers: name a kind, and 1 or more of each")
+    if not 0.5 < config.cdcl.clear <= 1:
+        raise UserError(f"config.cdcl.clear={config.cdcl.clear} must be a share above 0.5: a patch is of one class")
     if not re.fullmatch(r"[1-9]\d*/[1-9]\d*", config.fraction):
         raise UserError(f"config.fraction={config.fraction!r} is not a fraction: write it as 1/8")
     if config.evaluation.selection not in SELECTIONS:
@@ -125,6 +131,7 @@ def build_learner(config: ConfigDict, num_classes: int) -> Learner:
         UserError: a value that can't be used.
     """
     check_values(config)
+    check_classes(config.method, num_classes)
     return Learner(config, num_classes, build_method(config), make_optimizer(config))
 
 
@@ -135,8 +142,8 @@ def assemble(config: ConfigDict) -> Parts:
         UserError: a value that can't be used, or a data set that isn't built.
     """
     check_values(config)
-    method, optimizer = build_method(config), make_optimizer(config)
     data_set = open_data_set(config.data.dir, config.data.name)
+    learner = build_learner(config, len(data_set.classes))
     split = make_split(
         data_set,
         config.fraction,
@@ -144,4 +151,4 @@ def assemble(config: ConfigDict) -> Parts:
         unit=config.data.split_unit,
         validation=config.evaluation.selection == "best_validation",
     )
-    return Parts(config, len(data_set.classes), method, optimizer, data_set, split)
+    return Parts(**vars(learner), data_set=data_set, split=split)

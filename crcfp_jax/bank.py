@@ -51,6 +51,8 @@ def sample_cells(
 ) -> tuple[Float[Array, "u {count} d"], Int[Array, "u {count}"]]:
     """Picks `count` different cells of each image at random: vectors [u, count, d] and labels [u, count].
 
+    Cells labelled -1 (not to be kept) are picked only where an image has too few others; they leave a slot empty.
+
     One key an image, so that the choice for an image does not depend on which replica holds it; the image axis is kept,
     so that views joined along axis 1 and gathered along axis 0 come in the same order on any number of replicas.
     Raises ValueError if an image has fewer than `count` cells.
@@ -60,10 +62,18 @@ def sample_cells(
         raise ValueError(f"{count} cells asked for from maps of {cells}")
 
     def pick(key, vectors, classes):
-        _, chosen = jax.lax.top_k(jax.random.uniform(key, (cells,)), count)
-        return vectors.reshape(cells, -1)[chosen], classes.reshape(cells)[chosen]
+        classes = classes.reshape(cells)
+        score = jax.random.uniform(key, (cells,))
+        _, chosen = jax.lax.top_k(jnp.where(classes == EMPTY, score - 1, score), count)
+        return vectors.reshape(cells, -1)[chosen], classes[chosen]
 
     return jax.vmap(pick)(keys, features, labels)
+
+
+def mix(bank: Bank, num_classes: int) -> dict[str, Array]:
+    """What the bank holds: `bank` [num_classes], share of all slots with each class; `share/bank_filled`, its sum."""
+    shares = jnp.stack([jnp.mean((bank.labels == number).astype(jnp.float32)) for number in range(num_classes)])
+    return {"bank": shares, "share/bank_filled": jnp.sum(shares)}
 
 
 def gather_over_replicas(tree: PyTree, axis_name: str | None) -> PyTree:

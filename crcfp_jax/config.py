@@ -74,6 +74,24 @@ def default() -> ConfigDict:
     c.cross_consistency.classifiers = 4  # auxiliary classifiers per perturbation (paper: K)
     c.cross_consistency.threshold = 0.0  # 0: every pixel (paper); 0.75: confident targets only (release)
 
+    c.cct = ConfigDict()  # cross-consistency training; numbers of its release (Ouali et al. 2020)
+    c.cct.weight = 30.0
+    c.cct.ramp_up = 0.1  # share of the steps, after the supervised beginning, until the weight is reached
+    c.cct.perturbations = (
+        "feature_noise", "feature_dropout", "spatial_dropout", "guided_cutout", "context_masking", "object_masking",
+        "vat",
+    )  # fmt: skip
+    c.cct.classifiers = (6, 6, 6, 6, 2, 2, 2)  # auxiliary classifiers of each
+
+    c.cdcl = ConfigDict()  # cross-patch dense contrast (Wu et al. 2022); they published no numbers: these are ours
+    c.cdcl.cross_patch = 0.1  # weight of the contrast; bank, temperature and negatives are those of config.contrastive
+    c.cdcl.teacher_consistency = 1.0  # weight of the squared error between student and teacher
+    c.cdcl.entropy = 0.01  # weight
+    c.cdcl.ramp_up = 0.1  # share of the steps, after the supervised beginning, until the weights are reached
+    c.cdcl.teacher_decay = 0.99  # share of its old parameters that the teacher keeps at a step
+    c.cdcl.patch = 2  # cells of the context stride along a patch's side
+    c.cdcl.clear = 0.75  # share of a patch's cells with the same pseudo-label that makes it clearly of that class
+
     c.optimizer = ConfigDict()
     c.optimizer.name = "sgd"  # 'sgd' (paper) or 'adamw'
     c.optimizer.learning_rate = 0.001  # paper

@@ -1,4 +1,4 @@
-"""The paper's systems as data: which loss terms a method has, and how strongly they count.
+"""The systems as data: which loss terms a method has, how strongly they count, and from when on.
 
 A term that a method lacks does not exist in its compiled step: no forward pass, no parameters, no memory.
 """
@@ -7,17 +7,27 @@ import dataclasses
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
+from crcfp_jax.models.heads import KINDS
 from data_pipelines.errors import UserError
 
-# Schemes 1-3 of the paper (Table 4) add one unlabelled term each.
+# What each method adds to the supervised term. Schemes 1-3 of the paper (Table 4) add one term each; CAC (Lai et al.
+# 2021) is scheme 1 under its own name.
 TERMS: dict[str, tuple[str, ...]] = {
     "supervised": (),
+    "cct": ("cross_consistency",),
+    "cac": ("contrastive",),
+    "cdcl": ("cross_patch", "teacher_consistency", "entropy"),
     "crcfp_s1": ("contrastive",),
     "crcfp_s2": ("contrastive", "cross_consistency"),
     "crcfp": ("contrastive", "cross_consistency", "entropy"),
 }
+BINARY = ("cdcl",)  # methods that know foreground and background only
+OF_WHOLE_VIEW = ("cross_consistency", "entropy", "cross_patch", "teacher_consistency")
+STEEPNESS = 5.0  # of the ramp exp(-5 (1 - t)^2) (Laine and Aila 2017; CCT's release)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,36 +37,112 @@ class Method:
     Attributes:
         name: a key of `TERMS`.
         weights: factor of each loss term in the total; its keys are the terms that exist.
-        warmup_steps: steps at the start in which only the supervised term counts.
+        warmup_steps: steps at the start in which only the supervised term counts; the same for every method.
+        ramp_steps: steps after these until the other terms have their full weight; 0: at once.
+        perturbations: kinds of perturbation, and auxiliary classifiers of each.
+        target_threshold: confidence of the main classifier from which on auxiliary classifiers are held against it.
+        teacher_decay: share of the old parameters that the mean teacher keeps at an update, or None: no teacher.
     """
 
     name: str
     weights: Mapping[str, float | jax.Array]
     warmup_steps: int
+    ramp_steps: int = 0
+    perturbations: tuple[tuple[str, int], ...] = ()
+    target_threshold: float = 0.0
+    teacher_decay: float | None = None
 
     def has(self, *terms: str) -> bool:
         """Whether any of these terms exists in this method."""
         return any(term in self.weights for term in terms)
 
     @property
+    def projects(self) -> bool:
+        """Whether a term compares projected features."""
+        return self.has("contrastive", "cross_patch")
+
+    @property
     def streams(self) -> tuple[str, ...]:
         """Keys of the batch that hold the unlabelled images this method looks at."""
         views = ("view_a", "view_b") if self.has("contrastive") else ()
-        whole = ("unlabelled",) if self.has("cross_consistency", "entropy") else ()
+        whole = ("unlabelled",) if self.has(*OF_WHOLE_VIEW) else ()
         return whole + views
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Keys of the batch that a step of this method reads."""
+        return ("image", "label", *self.streams, *(("offset", "flip") if self.has("contrastive") else ()))
+
+    def ramp(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """The share of their weights that all terms but the supervised one have at a step."""
+        done = step - self.warmup_steps
+        if not self.ramp_steps:
+            return (done >= 0).astype(jnp.float32)
+        missing = 1 - jnp.clip(done / self.ramp_steps, 0, 1)
+        return jnp.where(done >= 0, jnp.exp(-STEEPNESS * missing**2), 0.0)
 
 
 def build_method(config: ConfigDict) -> Method:
-    """The method that `config.method` names, with the weights of `config.weights`.
+    """The method that `config.method` names, with its settings.
 
     Raises:
-        UserError: unknown method.
+        UserError: unknown method, or an unknown kind of perturbation.
     """
     if config.method not in TERMS:
         raise UserError(f"config.method={config.method!r} is unknown; known methods: {', '.join(TERMS)}")
-    terms = ("supervised", *TERMS[config.method])
-    return Method(
+    terms = TERMS[config.method]
+    steps, weights = config.train.steps, config.weights
+    method = Method(
         name=config.method,
-        weights={term: config.weights[term] for term in terms},
-        warmup_steps=round(config.weights.warmup * config.train.steps),
+        weights={term: weights[term] for term in ("supervised", *terms) if term in weights},
+        warmup_steps=round(weights.warmup * steps),
     )
+    match config.method:
+        case "cct":
+            cct = config.cct
+            if len(cct.perturbations) != len(cct.classifiers):
+                raise UserError(
+                    f"config.cct.classifiers={tuple(cct.classifiers)} has {len(cct.classifiers)} numbers for "
+                    f"{len(cct.perturbations)} kinds of config.cct.perturbations: give one number for each"
+                )
+            changes = {
+                "weights": method.weights | {"cross_consistency": cct.weight},
+                "ramp_steps": round(cct.ramp_up * steps),
+                "perturbations": tuple(zip(cct.perturbations, cct.classifiers, strict=True)),
+            }
+            _check_kinds("config.cct.perturbations", cct.perturbations)
+        case "cdcl":
+            cdcl = config.cdcl
+            changes = {
+                "weights": method.weights | {term: cdcl[term] for term in terms},
+                "ramp_steps": round(cdcl.ramp_up * steps),
+                "teacher_decay": cdcl.teacher_decay,
+            }
+        case _ if "cross_consistency" in terms:
+            consistency = config.cross_consistency
+            changes = {
+                "perturbations": tuple((name, consistency.classifiers) for name in consistency.perturbations),
+                "target_threshold": consistency.threshold,
+            }
+            _check_kinds("config.cross_consistency.perturbations", consistency.perturbations)
+        case _:
+            changes = {}
+    return dataclasses.replace(method, **changes)
+
+
+def check_classes(method: str, num_classes: int) -> None:
+    """Raises UserError where a method can't learn that many classes."""
+    if method in BINARY and num_classes != 2:
+        raise UserError(
+            f"config.method={method!r} tells foreground from background and takes data of two classes; this data set "
+            f"has {num_classes}: choose another method"
+        )
+
+
+def _check_kinds(key: str, names: tuple[str, ...]) -> None:
+    unknown = [name for name in names if name not in KINDS]
+    if unknown:
+        raise UserError(f"{key} has {unknown[0]!r}; known are {', '.join(KINDS)}")
+    repeated = [name for name in names if list(names).count(name) > 1]
+    if repeated:
+        raise UserError(f"{key} has {repeated[0]!r} twice: raise its number of classifiers instead")

@@ -1,6 +1,6 @@
 """Looks at what every training step reports."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -27,7 +27,7 @@ class Monitor:
         last_good: Callable[[], str],
     ):
         """Args:
-        class_names: of the entries of `pseudo_label_share`.
+        class_names: of the entries of metrics that have one a class.
         every: steps between lines that are written.
         total: steps of the run; its first and last are always written.
         last_good: says where the last good state is.
@@ -61,9 +61,14 @@ class Monitor:
         if step % self._every and step not in (1, self._total):
             self._progress.update(step)
             return
-        shares = values.pop("pseudo_label_share", None)
-        if shares is not None:
-            named = zip(self._class_names, shares, strict=True)
-            values |= {f"pseudo_labels/{name}": share for name, share in named}
-        self._writer.write(step, values)
+        self._writer.write(step, dict(self._named(values)))
         self._progress.update(step, losses)
+
+    def _named(self, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        """The metrics as scalars: one that holds a value a class becomes `<metric>/<class>` for each."""
+        for name, value in values.items():
+            if value.ndim:
+                for label, share in zip(self._class_names, value, strict=True):
+                    yield f"{name}/{label}", share
+            else:
+                yield name, value

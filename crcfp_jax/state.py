@@ -24,7 +24,7 @@ class TrainState(flax.struct.PyTreeNode):
         params: parameters, one top-level key per group (backbone, decoder, classifier, ...).
         batch_stats: running statistics of the normalisation layers (empty for group normalisation).
         opt_state: optimiser state.
-        bank: memory bank of the contrastive term, or None where the method has no such term.
+        bank: memory bank of the contrastive terms, or None where the method has no such term.
         teacher: parameters of a mean teacher, or None where the method has none.
     """
 
@@ -67,7 +67,7 @@ def create_state(
 
     def create(variables: VariableDict) -> TrainState:
         bank = None
-        if method.has("contrastive"):
+        if method.projects:
             size = config.contrastive.negatives * config.contrastive.bank_steps
             bank = banks.empty(size, config.model.projection_dim)
         return TrainState(
@@ -76,6 +76,8 @@ def create_state(
             batch_stats=variables["batch_stats"],
             opt_state=optimizer.init(variables["params"]),
             bank=bank,
+            # A copy: donated state must not hold one buffer twice.
+            teacher=None if method.teacher_decay is None else jax.tree.map(jnp.copy, variables["params"]),
         )
 
     def create_from(key: Key[Array, ""]) -> TrainState:

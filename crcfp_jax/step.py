@@ -19,7 +19,9 @@ from crcfp_jax.models.network import Network
 from crcfp_jax.optim import learning_rate
 from crcfp_jax.randomness import Purpose, example_keys
 from crcfp_jax.state import TrainState
-from crcfp_jax.terms import Heads, Metrics, consistency_term, contrastive_term, entropy_term, supervised_term
+from crcfp_jax.teacher import follow
+from crcfp_jax.terms import Heads, Metrics, supervised_term
+from crcfp_jax.unlabelled import unlabelled_terms
 from data_pipelines.errors import UserError
 
 STREAM_PURPOSE = {
@@ -35,8 +37,8 @@ TrainStep = Callable[[TrainState, Mapping[str, Array], Key[Array, ""]], tuple[Tr
 def check_step(config: ConfigDict, method: Method, context_stride: int) -> None:
     """Raises UserError where the settings of the step don't fit together."""
     check_statistics(config.model)
-    if method.has("contrastive"):
-        maps = 2 * config.train.unlabelled_batch_size
+    if method.projects:
+        maps = config.train.unlabelled_batch_size * (2 if method.has("contrastive") else 1)
         cells = (config.data.side // context_stride) ** 2
         negatives = config.contrastive.negatives
         if negatives < maps or negatives % maps or negatives // maps > cells:
@@ -58,8 +60,7 @@ def make_train_step(
     """Builds `train_step(state, batch, key) -> (state, metrics)` for `parallelise`.
 
     Settings are read here, while tracing, never in the compiled step. `key` is the run's key: the step folds it with
-    `state.step`. Metrics are scalars, but for `pseudo_label_share` [classes]; `finite` is 1 while loss and gradient are
-    finite numbers.
+    `state.step`. Metrics are scalars, or hold a value a class; `finite` is 1 while loss and gradient are finite.
 
     Raises:
         UserError: settings that don't fit together.
@@ -88,26 +89,10 @@ def make_train_step(
             encoded = encode_streams(network, variables, labelled, streams, config.model)
             heads = Heads(network, variables, axis_name)
             losses = {"supervised": supervised_term(heads, encoded.labelled, batch["label"])}
-            metrics, bank = {}, state.bank
-            if method.has("cross_consistency", "entropy"):
-                features = encoded.streams["unlabelled"]
-                logits = heads.apply("classify", features)
-                classes = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1])
-                shares = jnp.mean(classes, axis=(0, 1, 2))
-                metrics["pseudo_label_share"] = shares if axis_name is None else jax.lax.pmean(shares, axis_name)
-            if method.has("contrastive"):
-                views = jnp.stack([encoded.streams["view_a"], encoded.streams["view_b"]])
-                losses["contrastive"], bank, shares = contrastive_term(
-                    heads, views, batch["offset"], batch["flip"], bank, key, config.contrastive
-                )
-                metrics |= shares
-            if method.has("cross_consistency"):
-                losses["cross_consistency"] = consistency_term(heads, features, logits, key, config.cross_consistency)
-            if method.has("entropy"):
-                losses["entropy"] = entropy_term(heads, logits)
-
-            warm = (state.step >= method.warmup_steps).astype(jnp.float32)
-            weights = {term: w if term == "supervised" else w * warm for term, w in method.weights.items()}
+            unlabelled, metrics, bank = unlabelled_terms(heads, method, config, encoded.streams, state, batch, key)
+            losses |= unlabelled
+            ramp = method.ramp(state.step)
+            weights = {term: w if term == "supervised" else w * ramp for term, w in method.weights.items()}
             total = sum(weights[term] * loss for term, loss in losses.items())
             metrics |= {f"loss/{term}": loss for term, loss in losses.items()} | {"loss/total": total}
             return total, (metrics, encoded.batch_stats, bank)
@@ -122,12 +107,15 @@ def make_train_step(
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "finite": (jnp.isfinite(metrics["loss/total"]) & jnp.isfinite(norm)).astype(jnp.float32),
         }
+        params = optax.apply_updates(state.params, updates)
+        decay = method.teacher_decay
         new_state = state.replace(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
             bank=bank,
+            teacher=None if decay is None else follow(state.teacher, params, decay, state.step),
         )
         return new_state, metrics
 

@@ -1,7 +1,7 @@
 """The loss terms of a step: each takes the shared features, applies its head, and reduces over the replicas."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,14 @@ class Heads:
         return self.mean(mask.astype(jnp.float32), jnp.ones_like(mask))
 
 
+class Contrasted(NamedTuple):
+    """The cells of both views that were contrasted."""
+
+    logits: Float[Array, "2 u h w k"]
+    labels: Int[Array, "2 u h w"]
+    positive: Bool[Array, "2 u h w"]  # anchors with an accepted positive
+
+
 def supervised_term(heads: Heads, features: Float[Array, "b h w c"], labels: UInt8[Array, "b s s"]) -> Float[Array, ""]:
     """Cross-entropy of the labelled crops at their own resolution (paper, Eq. 1); 255 is ignored."""
     logits = resize_logits(heads.apply("classify", features), labels.shape[1], labels.shape[2])
@@ -53,23 +61,38 @@ def consistency_term(
     features: Float[Array, "u h w c"],
     logits: Float[Array, "u h w k"],
     key: Key[Array, ""],
-    settings: ConfigDict,
-) -> Float[Array, ""]:
+    threshold: float,
+) -> tuple[Float[Array, ""], Float[Array, "n u h w k"]]:
     """Squared error between the classifier and every auxiliary classifier on perturbed features (paper, Eq. 15-16).
 
     Args:
         features: of the whole view of the unlabelled images.
         logits: of the classifier on these features.
-        settings: `config.cross_consistency`.
+        threshold: the classifier's confidence from which on a pixel counts.
+
+    Returns:
+        The loss, and the logits of the auxiliary classifiers.
     """
     keys = example_keys(key, Purpose.PERTURBATION, features.shape[0], heads.axis_name)
-    auxiliary = heads.apply("auxiliary", features, keys)
-    return heads.mean(*squared_error(jax.nn.softmax(logits, axis=-1), auxiliary, settings.threshold))
+    auxiliary = heads.apply("auxiliary", features, keys, logits)
+    return heads.mean(*squared_error(jax.nn.softmax(logits, axis=-1), auxiliary, threshold)), auxiliary
 
 
 def entropy_term(heads: Heads, logits: Float[Array, "u h w k"]) -> Float[Array, ""]:
     """Mean entropy of the predictions on the whole view, in nats (paper, Eq. 17)."""
     return heads.mean(*pixel_entropy(logits))
+
+
+def project_cells(
+    heads: Heads, features: Float[Array, "u h w c"]
+) -> tuple[Float[Array, "u ch cw d"], Int[Array, "u ch cw"], Float[Array, "u ch cw k"]]:
+    """Features at the context stride as unit vectors, and the classifier's classes and logits there.
+
+    The classifier only names the classes; it learns nothing from a term that compares vectors.
+    """
+    context = heads.apply("context", features)
+    logits = jax.lax.stop_gradient(heads.apply("classify", context))
+    return heads.apply("project", context), jnp.argmax(logits, axis=-1).astype(jnp.int32), logits
 
 
 def contrastive_term(
@@ -80,8 +103,8 @@ def contrastive_term(
     bank: banks.Bank,
     key: Key[Array, ""],
     settings: ConfigDict,
-) -> tuple[Float[Array, ""], banks.Bank, Metrics]:
-    """Context-aware directional contrast of two overlapping crops (paper, Eq. 3-8).
+) -> tuple[Float[Array, ""], banks.Bank, Contrasted]:
+    """Context-aware directional contrast of two overlapping crops (paper, Eq. 3-8; CAC: Lai et al. 2021).
 
     The step's own negatives are pushed first, so that the bank is never empty when it is used. The two directions are
     means of their own and are added.
@@ -93,16 +116,12 @@ def contrastive_term(
         settings: `config.contrastive`.
 
     Returns:
-        The loss, the bank with this step's negatives, and shares of confident cells and accepted pairs.
+        The loss, the bank with this step's negatives, and what was contrasted.
     """
-    context = jax.vmap(lambda x: heads.apply("context", x))(features)
-    projected = jax.vmap(lambda x: heads.apply("project", x))(context)
-    # The classifier only names the classes here; it learns nothing from this term.
-    logits = jax.lax.stop_gradient(jax.vmap(lambda x: heads.apply("classify", x))(context))
+    projected, labels, logits = jax.vmap(lambda x: project_cells(heads, x))(features)
     confidences = jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1)
-    labels = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-
-    bank = _push_negatives(heads, projected, labels, bank, key, settings.negatives)
+    maps = {Purpose.BANK_A: (projected[0], labels[0]), Purpose.BANK_B: (projected[1], labels[1])}
+    bank = push_negatives(heads, maps, bank, key, settings.negatives)
     values, mask = context_contrast(
         projected,
         confidences,
@@ -117,33 +136,27 @@ def contrastive_term(
         chunk=settings.chunk,
     )
     loss = heads.mean(values[0], mask[0]) + heads.mean(values[1], mask[1])
-    return (
-        loss,
-        bank,
-        {
-            "share/confident": heads.share(confidences > settings.threshold),
-            "share/positive_pairs": heads.share(mask),
-            "share/bank_filled": jnp.mean((bank.labels >= 0).astype(jnp.float32)),
-        },
-    )
+    return loss, bank, Contrasted(logits, labels, mask)
 
 
-def _push_negatives(
+def push_negatives(
     heads: Heads,
-    projected: Float[Array, "2 u h w d"],
-    labels: Int[Array, "2 u h w"],
+    maps: dict[Purpose, tuple[Float[Array, "u h w d"], Int[Array, "u h w"]]],
     bank: banks.Bank,
     key: Key[Array, ""],
     negatives: int,
 ) -> banks.Bank:
-    """Samples `negatives` cells over both views of the global batch and writes them to the bank."""
-    images = projected.shape[1]
+    """Samples `negatives` cells, as many from each of the global batch's maps, and writes them to the bank.
+
+    Args:
+        maps: projected features and classes of views of the same images, by the purpose of their random keys.
+    """
     replicas = 1 if heads.axis_name is None else jax.lax.axis_size(heads.axis_name)
-    each = negatives // (2 * images * replicas)
-    picked = [
-        banks.sample_cells(example_keys(key, purpose, images, heads.axis_name), projected[view], labels[view], each)
-        for view, purpose in enumerate((Purpose.BANK_A, Purpose.BANK_B))
-    ]
+    picked = []
+    for purpose, (projected, labels) in maps.items():
+        images = len(labels)
+        keys = example_keys(key, purpose, images, heads.axis_name)
+        picked.append(banks.sample_cells(keys, projected, labels, negatives // (len(maps) * images * replicas)))
     features, classes = (jnp.concatenate(parts, axis=1) for parts in zip(*picked, strict=True))
     features, classes = banks.gather_over_replicas((features, classes), heads.axis_name)
     return banks.push(bank, features.reshape(-1, features.shape[-1]), classes.reshape(-1))

@@ -84,7 +84,8 @@ class Trainer:
             for note in self.notes:
                 progress.message(note)
             while step < total:
-                batch = parallel.global_batch(next(self.loader), self.mesh)
+                local = next(self.loader)
+                batch = parallel.global_batch({key: local[key] for key in self.parts.method.inputs}, self.mesh)
                 self.state, metrics = self.step(self.state, batch, self.key)
                 step += 1
                 monitor.add(step, metrics)

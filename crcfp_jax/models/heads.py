@@ -1,5 +1,6 @@
 """Heads on the shared features: classifier, projector, auxiliary classifiers."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -7,7 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from crcfp_jax.models.adversarial import vat
+from crcfp_jax.models.guided import GUIDED, Objects, find_objects
 from crcfp_jax.models.perturbations import PERTURBATIONS
+
+VAT = "vat"
+KINDS = (*PERTURBATIONS, *GUIDED, VAT)  # of perturbation
 
 # PyTorch's default for convolutions: uniform within 1 / sqrt(inputs). Biases start at 0.
 HEAD_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -42,42 +48,65 @@ class Projector(nn.Module):
 class PerturbedClassifiers(nn.Module):
     """K classifiers of the same kind of perturbation, each with its own parameters and its own draw."""
 
-    perturbation: str  # a key of PERTURBATIONS
+    perturbation: str  # one of KINDS
     num_classes: int
     count: int  # K
 
     @nn.compact
     def __call__(
-        self, features: Float[Array, "b h w c"], keys: Key[Array, "count b"]
+        self, features: Float[Array, "b h w c"], keys: Key[Array, "count b"], objects: Objects | None
     ) -> Float[Array, "count b h w num_classes"]:
         kernels = self.param("kernel", STACKED_HEAD_INIT, (self.count, features.shape[-1], self.num_classes))
         biases = self.param("bias", nn.initializers.zeros, (self.count, self.num_classes))
-        perturb = jax.vmap(PERTURBATIONS[self.perturbation])
+
+        def perturb(example_keys, kernel, bias):
+            if self.perturbation in GUIDED:
+                return jax.vmap(GUIDED[self.perturbation])(features, example_keys, objects)
+            if self.perturbation == VAT:
+                # It looks for what this classifier can't stand; that teaches the features, not the classifier.
+                fixed = jax.lax.stop_gradient((kernel, bias))
+                own = functools.partial(_logits, kernel=fixed[0], bias=fixed[1])
+                return jax.vmap(functools.partial(vat, classify=own))(features, example_keys)
+            return jax.vmap(PERTURBATIONS[self.perturbation])(features, example_keys)
 
         # Perturbed copies are as large as the features: they are made again for the gradient, one at a time.
         @jax.checkpoint
         def classify(kernel, bias, example_keys):
-            logits = perturb(features, example_keys).astype(jnp.float32) @ kernel
-            return logits + bias.reshape(1, 1, 1, -1)
+            return _logits(perturb(example_keys, kernel, bias).astype(jnp.float32), kernel=kernel, bias=bias)
 
         return jax.lax.map(lambda arguments: classify(*arguments), (kernels, biases, keys))
 
 
-class AuxiliaryClassifiers(nn.Module):
-    """K classifiers for each kind of perturbation, all of them given the same features."""
+def _logits(
+    features: Float[Array, "*b h w c"], *, kernel: Float[Array, "c k"], bias: Float[Array, " k"]
+) -> Float[Array, "*b h w k"]:
+    return features @ kernel + bias.reshape(*(1,) * (features.ndim - 1), -1)
 
-    perturbations: tuple[str, ...]
+
+class AuxiliaryClassifiers(nn.Module):
+    """Some classifiers for each kind of perturbation, all of them given the same features."""
+
+    perturbations: tuple[tuple[str, int], ...]  # (one of KINDS, number of classifiers)
     num_classes: int
-    count: int  # K
 
     @nn.compact
     def __call__(
-        self, features: Float[Array, "b h w c"], keys: Key[Array, " b"]
+        self,
+        features: Float[Array, "b h w c"],
+        keys: Key[Array, " b"],
+        logits: Float[Array, "b h w num_classes"],
     ) -> Float[Array, "n b h w num_classes"]:
-        """Takes one key an example; returns the logits of perturbation p and classifier k at index p * K + k."""
-        logits = []
-        for index, name in enumerate(self.perturbations):
-            draws = jnp.arange(index * self.count, (index + 1) * self.count)
+        """Takes one key an example, and the main classifier's logits, which guide some of the perturbations.
+
+        Returns the logits kind by kind, each classifier's in its turn.
+        """
+        guided = any(name in GUIDED for name, _ in self.perturbations)
+        objects = jax.vmap(find_objects)(logits) if guided else None
+        results, first = [], 0
+        for name, count in self.perturbations:
+            draws = jnp.arange(first, first + count)
+            first += count
             draw_keys = jax.vmap(lambda draw: jax.vmap(jax.random.fold_in, (0, None))(keys, draw))(draws)
-            logits.append(PerturbedClassifiers(name, self.num_classes, self.count, name=name)(features, draw_keys))
-        return jnp.concatenate(logits, axis=0)
+            classifiers = PerturbedClassifiers(name, self.num_classes, count, name=name)
+            results.append(classifiers(features, draw_keys, objects))
+        return jnp.concatenate(results, axis=0)

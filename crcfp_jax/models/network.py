@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 from crcfp_jax.models.deeplab import DECODERS, RATES, Decoder, resize
 from crcfp_jax.models.heads import AuxiliaryClassifiers, Classifier, Projector
 from crcfp_jax.models.normalisation import Normalisation
-from crcfp_jax.models.perturbations import PERTURBATIONS
 from crcfp_jax.models.resnet import BACKBONES, STANDARD_WIDTH, ResNet
 from data_pipelines.errors import UserError
 
@@ -30,9 +29,8 @@ class Network(nn.Module):
     decoder: str = "v3"
     output_stride: int = 8
     width: int = STANDARD_WIDTH
-    projection_dim: int = 128
-    classifiers: int = 4  # auxiliary classifiers per perturbation (paper: K)
-    perturbations: tuple[str, ...] = tuple(PERTURBATIONS)
+    projection_dim: int = 128  # 0: no projector
+    perturbations: tuple[tuple[str, int], ...] = ()  # kinds, and auxiliary classifiers of each
     normalisation: str = "batch"
     momentum: float = 0.9  # share of the old running statistics that an update keeps
     rematerialise: bool = False  # trade time for memory in the backbone's gradient
@@ -48,9 +46,7 @@ class Network(nn.Module):
         self.decoder_layers = Decoder(self.decoder, self.output_stride, **shared, name="decoder")
         self.classifier = Classifier(self.num_classes)
         self.projector = Projector(self.projection_dim, self.dtype)
-        self.auxiliary_classifiers = AuxiliaryClassifiers(
-            self.perturbations, self.num_classes, self.classifiers, name="auxiliary"
-        )
+        self.auxiliary_classifiers = AuxiliaryClassifiers(self.perturbations, self.num_classes, name="auxiliary")
 
     @property
     def feature_stride(self) -> int:
@@ -89,15 +85,19 @@ class Network(nn.Module):
         return self.projector(features)
 
     def auxiliary(
-        self, features: Float[Array, "b h w c"], keys: Key[Array, " b"]
+        self,
+        features: Float[Array, "b h w c"],
+        keys: Key[Array, " b"],
+        logits: Float[Array, "b h w num_classes"],
     ) -> Float[Array, "n b h w num_classes"]:
-        """Float32 logits of the auxiliary classifiers, perturbation by perturbation, each K times.
+        """Float32 logits of the auxiliary classifiers, perturbation by perturbation.
 
         Args:
             features: shared features.
             keys: one key an example; each classifier draws its own perturbation from it.
+            logits: of the main classifier, whose prediction guides some perturbations.
         """
-        return self.auxiliary_classifiers(features, keys)
+        return self.auxiliary_classifiers(features, keys, logits)
 
     def __call__(self, images: Float[Array, "b s s 3"], *, train: bool = False) -> Float[Array, "b s s num_classes"]:
         """Normalised images to float32 logits at the images' resolution."""
@@ -109,11 +109,11 @@ class Network(nn.Module):
         Without perturbations there are no auxiliary classifiers, with projection_dim=0 there is no projector.
         """
         features = self.encode(images, train=False)
-        self.classify(features)
+        logits = self.classify(features)
         if self.projection_dim:
             self.project(self.context(features))
         if self.perturbations:
-            self.auxiliary(features, keys)
+            self.auxiliary(features, keys, logits)
 
 
 def resize_logits(
@@ -123,20 +123,17 @@ def resize_logits(
     return resize(logits, height, width)
 
 
-def build_network(config: ConfigDict, num_classes: int, axis_name: str | None = None) -> Network:
-    """Builds the network that `config` (all settings, not only config.model) describes.
+def build_network(model: ConfigDict, num_classes: int, axis_name: str | None = None) -> Network:
+    """Builds the network that `config.model` describes, with a projector and without auxiliary classifiers.
 
     Raises:
-        UserError: a name or number in config.model or config.cross_consistency that no network has.
+        UserError: a name or number that no network has.
     """
-    model, auxiliary = config.model, config.cross_consistency
     _check("config.model.backbone", model.backbone, BACKBONES)
     _check("config.model.decoder", model.decoder, DECODERS)
     _check("config.model.output_stride", model.output_stride, RATES)
     _check("config.model.normalisation", model.normalisation, NORMALISATIONS)
     _check("config.model.dtype", model.dtype, DTYPES)
-    for name in auxiliary.perturbations:
-        _check("config.cross_consistency.perturbations", name, PERTURBATIONS)
     if model.width < 4 or model.width % 4:
         raise UserError(f"config.model.width is {model.width}; give a positive multiple of 4.")
     return Network(
@@ -146,8 +143,6 @@ def build_network(config: ConfigDict, num_classes: int, axis_name: str | None = 
         output_stride=model.output_stride,
         width=model.width,
         projection_dim=model.projection_dim,
-        classifiers=auxiliary.classifiers,
-        perturbations=tuple(auxiliary.perturbations),
         normalisation=model.normalisation,
         momentum=model.momentum,
         rematerialise=model.rematerialise,

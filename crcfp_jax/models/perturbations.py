@@ -1,7 +1,7 @@
-"""Feature perturbations of the auxiliary classifiers (paper Eq. 12-14, after CCT: Ouali et al. 2020).
+"""Feature perturbations that need the features alone (paper Eq. 12-14, after CCT: Ouali et al. 2020).
 
 Each takes the features of one example with that example's own key, so that a draw depends neither on the batch around
-the example nor on the number of devices.
+the example nor on the number of devices. Those that look at the prediction are in `guided` and `adversarial`.
 """
 
 import jax
@@ -44,7 +44,18 @@ def dropout(features: Float[Array, "h w c"], key: Key[Array, ""]) -> Float[Array
     return features * (kept / (1 - DROPOUT_RATE)).astype(features.dtype)
 
 
-PERTURBATIONS = {"feature_noise": feature_noise, "feature_dropout": feature_dropout, "dropout": dropout}
+def spatial_dropout(features: Float[Array, "h w c"], key: Key[Array, ""]) -> Float[Array, "h w c"]:
+    """Zeroes whole channels with probability 0.5 and doubles the others (CCT's DropOut: 2-d dropout)."""
+    kept = jax.random.bernoulli(key, 1 - DROPOUT_RATE, (1, 1, features.shape[-1]))
+    return features * (kept / (1 - DROPOUT_RATE)).astype(features.dtype)
+
+
+PERTURBATIONS = {
+    "feature_noise": feature_noise,
+    "feature_dropout": feature_dropout,
+    "dropout": dropout,
+    "spatial_dropout": spatial_dropout,
+}
 
 
 def random_bytes(key: Key[Array, ""], shape: tuple[int, int, int]) -> UInt8[Array, "h w c"]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from tiny import tiny_batch, tiny_config
+from tiny import num_classes, tiny_batch, tiny_config
 
 from crcfp_jax.assemble import build_learner
 from crcfp_jax.config import default
@@ -27,9 +27,9 @@ def load(name):
     return module.get_config(*filter(None, [variant]))
 
 
-def trace(config, classes=3):
+def trace(config):
     """Traces state and step without compiling them; returns the shapes of the metrics."""
-    learner = build_learner(config, classes)
+    learner = build_learner(config, num_classes(config))
     network, method, optimizer = learner.network(), learner.method, learner.optimizer
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     state = jax.eval_shape(lambda: create_state(network, method, config, optimizer, sharding=sharding))
@@ -77,6 +77,17 @@ def test_an_unknown_key_is_an_error_not_a_new_key():
     ("changes", "named"),
     [
         ({"method": "cdlc"}, "config.method='cdlc' is unknown; known methods: supervised"),
+        ({"method": "cdcl"}, "config.method='cdcl' tells foreground from background and takes data of two classes"),
+        ({"method": "cct", "cct__classifiers": (1, 2)}, "config.cct.classifiers=(1, 2) has 2 numbers for 7 kinds"),
+        (
+            {"cross_consistency__perturbations": ("feature_noise", "noise")},
+            "config.cross_consistency.perturbations has 'noise'; known are feature_noise,",
+        ),
+        (
+            {"cross_consistency__perturbations": ("vat", "vat")},
+            "config.cross_consistency.perturbations has 'vat' twice",
+        ),
+        ({"cdcl__clear": 0.5}, "config.cdcl.clear=0.5 must be a share above 0.5"),
         ({"train__steps": 0}, "config.train.steps=0 must be greater than 0"),
         ({"weights__warmup": 1.5}, "config.weights.warmup=1.5 must lie between 0 and 1"),
         ({"seed": -1}, "config.seed=-1 is negative"),

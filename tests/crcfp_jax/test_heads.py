@@ -40,22 +40,24 @@ def test_projector_of_zero_features_has_a_finite_gradient():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
-HEAD = AuxiliaryClassifiers(("feature_noise", "feature_dropout", "dropout"), num_classes=4, count=2)
+KINDS = ("feature_noise", "feature_dropout", "dropout")
+HEAD = AuxiliaryClassifiers(tuple((name, 2) for name in KINDS), num_classes=4)
+LOGITS = jnp.asarray(np.random.default_rng(2).random((3, 4, 5, 4), np.float32))
 
 
 @pytest.fixture(scope="module")
 def params():
-    return jax.jit(HEAD.init)(jax.random.key(0), FEATURES, KEYS)["params"]
+    return jax.jit(HEAD.init)(jax.random.key(0), FEATURES, KEYS, LOGITS)["params"]
 
 
 def auxiliary(params, features):
-    return HEAD.apply({"params": params}, features, KEYS[: len(features)])
+    return HEAD.apply({"params": params}, features, KEYS[: len(features)], LOGITS[: len(features)])
 
 
 def plain_auxiliary(params, features):
     """The same, one classifier after another: number p * K + k draws from its own fold of each example's key."""
     logits = []
-    for perturbation, name in enumerate(HEAD.perturbations):
+    for perturbation, name in enumerate(KINDS):
         for classifier in range(2):
             keys = jax.vmap(jax.random.fold_in, (0, None))(KEYS, perturbation * 2 + classifier)
             perturbed = jax.vmap(PERTURBATIONS[name])(features, keys)

@@ -43,12 +43,12 @@ def test_first_last_and_every_second_step_are_written_one_step_late(monitor, tmp
     assert read_metrics(tmp_path / "metrics.jsonl")[0] == {"step": 1, "loss/total": 0.5, "gradient_norm": 2.0}
 
 
-def test_shares_of_pseudo_labels_are_named_by_class(monitor, tmp_path):
-    monitor.add(2, metrics(pseudo_label_share=[0.25, 0.75]))
+def test_values_by_class_are_named_by_class(monitor, tmp_path):
+    monitor.add(2, metrics(pseudo_labels=[0.25, 0.75]))
     monitor.flush()
     (line,) = read_metrics(tmp_path / "metrics.jsonl")
     assert (line["pseudo_labels/a"], line["pseudo_labels/b"]) == (0.25, 0.75)
-    assert "pseudo_label_share" not in line
+    assert "pseudo_labels" not in line
 
 
 def test_a_loss_that_is_not_finite_names_step_terms_and_the_last_good_state(monitor, tmp_path):

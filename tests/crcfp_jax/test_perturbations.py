@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crcfp_jax.models.perturbations import PERTURBATIONS, dropout, feature_dropout, feature_noise, random_bytes
+from crcfp_jax.models.perturbations import (
+    PERTURBATIONS,
+    dropout,
+    feature_dropout,
+    feature_noise,
+    random_bytes,
+    spatial_dropout,
+)
 
 KEY = jax.random.key(3)
 
@@ -65,6 +72,13 @@ def test_dropout_keeps_half_and_doubles_it(channels):
     np.testing.assert_allclose((dropped > 0).mean((0, 1)), 0.5, atol=0.05)
 
 
+def test_spatial_dropout_takes_whole_channels():
+    dropped = np.asarray(spatial_dropout(jnp.full((3, 4, 400), 3.0), KEY))
+    assert (dropped == dropped[:1, :1]).all()
+    assert set(np.unique(dropped)) == {0.0, 6.0}
+    assert (dropped[0, 0] > 0).mean() == pytest.approx(0.5, abs=0.1)  # four standard errors of 400 draws
+
+
 def test_bytes_cover_their_range_evenly():
     drawn = np.asarray(random_bytes(KEY, (64, 64, 30)))
     assert drawn.shape == (64, 64, 30)
@@ -76,7 +90,7 @@ def test_bytes_cover_their_range_evenly():
 @pytest.mark.parametrize("name", PERTURBATIONS)
 def test_a_draw_depends_on_its_own_key_alone(name):
     perturb = jax.jit(PERTURBATIONS[name])
-    features = jnp.asarray(np.random.default_rng(0).random((4, 12, 12, 1), np.float32))
+    features = jnp.asarray(np.random.default_rng(0).random((4, 12, 12, 6), np.float32))
     keys = jax.random.split(KEY, 4)
     batch = jax.jit(jax.vmap(PERTURBATIONS[name]))(features, keys)
     for index in range(4):

@@ -1,6 +1,7 @@
 """The train step: which term moves which parameters, warm-up, purity, determinism, statistics policies."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -32,33 +33,51 @@ def run(config, steps=1, state=None, compiled=None):
     return state, metrics
 
 
-# Each row: what a term must move, and what it must leave alone. The classifier gives the consistency term its target
-# and the contrastive term its classes, without gradient; only entropy and the labels teach it.
+# Each row: what a term must move; it must leave everything else alone. The classifier gives the consistency term its
+# target and the comparisons of vectors their classes, without gradient; entropy, the teacher and the labels teach it.
 MOVED = {
-    "supervised": {"backbone", "decoder", "classifier"},
-    "contrastive": {"backbone", "decoder", "projector"},
-    "cross_consistency": {"backbone", "decoder", "auxiliary"},
-    "entropy": {"backbone", "decoder", "classifier"},
+    "crcfp": {
+        "supervised": {"backbone", "decoder", "classifier"},
+        "contrastive": {"backbone", "decoder", "projector"},
+        "cross_consistency": {"backbone", "decoder", "auxiliary"},
+        "entropy": {"backbone", "decoder", "classifier"},
+    },
+    "cct": {
+        "supervised": {"backbone", "decoder", "classifier"},
+        "cross_consistency": {"backbone", "decoder", "auxiliary"},
+    },
+    "cdcl": {
+        "supervised": {"backbone", "decoder", "classifier"},
+        "cross_patch": {"backbone", "decoder", "projector"},
+        "teacher_consistency": {"backbone", "decoder", "classifier"},
+        "entropy": {"backbone", "decoder", "classifier"},
+    },
 }
 
 
 @pytest.fixture(scope="module")
-def step_with_weights():
-    """A step whose weights are arguments, compiled once; plain SGD moves a parameter where its gradient is not zero."""
-    config = tiny_config(optimizer__weight_decay=0.0, optimizer__momentum=0.0, optimizer__head_multiplier=1.0)
+def steps_with_weights():
+    """Steps whose weights are arguments, compiled once a method; plain SGD moves what has a gradient."""
+    return functools.cache(step_with_weights)
+
+
+def step_with_weights(name):
+    config = tiny_config(
+        method=name, optimizer__weight_decay=0.0, optimizer__momentum=0.0, optimizer__head_multiplier=1.0
+    )
     network, method, optimizer = tiny_parts(config)
 
     @jax.jit
     def step(weights, state, batch, key):
-        weighted = dataclasses.replace(method, weights=weights)
+        weighted = dataclasses.replace(method, weights=weights, ramp_steps=0)
         return make_train_step(network, weighted, config, optimizer)(state, batch, key)
 
     return lambda weights: (tiny_state(config), *step(weights, tiny_state(config), tiny_batch(config), KEY))
 
 
-@pytest.mark.parametrize("term", MOVED)
-def test_each_term_moves_its_parameter_groups_and_no_other(step_with_weights, term):
-    before, after, metrics = step_with_weights({name: float(name == term) for name in MOVED})
+@pytest.mark.parametrize(("name", "term"), [(name, term) for name, terms in MOVED.items() for term in terms])
+def test_each_term_moves_its_parameter_groups_and_no_other(steps_with_weights, name, term):
+    before, after, metrics = steps_with_weights(name)({other: float(other == term) for other in MOVED[name]})
     assert metrics[f"loss/{term}"] > 0
     moved = {
         group
@@ -67,7 +86,7 @@ def test_each_term_moves_its_parameter_groups_and_no_other(step_with_weights, te
             np.any(a != b) for a, b in zip(jax.tree.leaves(values), jax.tree.leaves(after.params[group]), strict=True)
         )
     }
-    assert moved == MOVED[term]
+    assert moved == MOVED[name][term]
 
 
 def test_warmup_counts_only_the_supervised_term_until_its_last_step(compiled):

@@ -5,10 +5,15 @@ import numpy as np
 import tiny_run
 
 from crcfp_jax.assemble import build_learner
-from crcfp_jax.methods import build_method
+from crcfp_jax.methods import BINARY, build_method
 from crcfp_jax.state import create_state
 
 CLASSES = 3
+
+
+def num_classes(config):
+    """Classes that the tests of a method use."""
+    return 2 if config.method in BINARY else CLASSES
 
 
 def tiny_config(**changes):
@@ -25,7 +30,7 @@ def tiny_config(**changes):
 
 def tiny_parts(config, axis_name=None):
     """(network, method, optimizer) of a config, with the heads that its method uses."""
-    learner = build_learner(config, CLASSES)
+    learner = build_learner(config, num_classes(config))
     return learner.network(axis_name), learner.method, learner.optimizer
 
 
@@ -37,7 +42,7 @@ def tiny_state(config, sharding=None):
 
 
 def tiny_batch(config, seed=0):
-    """A batch of smooth random images as the loaders make it, on the host."""
+    """The inputs of the config's method: smooth random images, shaped as the loaders make them, on the host."""
     rng = np.random.default_rng(seed)
     side, b, u = config.data.side, config.train.batch_size, config.train.unlabelled_batch_size
 
@@ -45,10 +50,9 @@ def tiny_batch(config, seed=0):
         coarse = rng.integers(0, 256, (count, side // 8, side // 8, 3), dtype=np.uint8)
         return np.repeat(np.repeat(coarse, 8, axis=1), 8, axis=2)
 
-    label = rng.integers(0, CLASSES, (b, side, side), dtype=np.uint8)
+    label = rng.integers(0, num_classes(config), (b, side, side), dtype=np.uint8)
     label[:, :3] = 255
     batch = {"image": images(b), "label": label}
-    if build_method(config).streams:
-        batch |= {name: images(u) for name in ("unlabelled", "view_a", "view_b")}
-        batch |= {"offset": rng.integers(-2, 3, (u, 2)).astype(np.int32), "flip": rng.random((u, 2)) < 0.5}
-    return batch
+    batch |= {name: images(u) for name in ("unlabelled", "view_a", "view_b")}
+    batch |= {"offset": rng.integers(-2, 3, (u, 2)).astype(np.int32), "flip": rng.random((u, 2)) < 0.5}
+    return {key: batch[key] for key in build_method(config).inputs}

@@ -1,0 +1,59 @@
+"""What a method learns from the unlabelled images of a step: its terms, one after the other."""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
+
+from crcfp_jax.augment import normalise
+from crcfp_jax.bank import Bank
+from crcfp_jax.diagnostics import agreement, contrast_metrics, prediction_metrics
+from crcfp_jax.methods import Method
+from crcfp_jax.state import TrainState
+from crcfp_jax.teacher import ask_teacher, cross_patch_term, teacher_consistency_term
+from crcfp_jax.terms import Heads, Metrics, consistency_term, contrastive_term, entropy_term
+
+
+def unlabelled_terms(
+    heads: Heads,
+    method: Method,
+    config: ConfigDict,
+    streams: Mapping[str, Float[Array, "u h w c"]],
+    state: TrainState,
+    batch: Mapping[str, Array],
+    key: Key[Array, ""],
+) -> tuple[dict[str, Float[Array, ""]], Metrics, Bank | None]:
+    """The losses of this method's terms on the unlabelled images, what they tell, and the bank after them.
+
+    Args:
+        heads: with the parameters that learn.
+        streams: features of the streams that the method looks at; none for supervised training.
+        state: before the step.
+        key: of the step.
+    """
+    losses, metrics, bank = {}, {}, state.bank
+    threshold = config.contrastive.threshold
+    if "unlabelled" in streams:
+        features = streams["unlabelled"]
+        logits = heads.apply("classify", features)
+        metrics |= prediction_metrics(heads, logits, threshold)
+    if method.has("contrastive"):
+        views = jnp.stack([streams["view_a"], streams["view_b"]])
+        losses["contrastive"], bank, seen = contrastive_term(
+            heads, views, batch["offset"], batch["flip"], bank, key, config.contrastive
+        )
+        metrics |= contrast_metrics(heads, seen, bank)
+        if "unlabelled" not in streams:
+            metrics |= prediction_metrics(heads, seen.logits, threshold)
+    if method.has("cross_consistency"):
+        losses["cross_consistency"], auxiliary = consistency_term(heads, features, logits, key, method.target_threshold)
+        metrics["share/agreement"] = agreement(heads, logits, auxiliary)
+    if method.has("cross_patch", "teacher_consistency"):
+        taught = ask_teacher(heads, state.teacher, state.batch_stats, normalise(batch["unlabelled"]))
+        losses["teacher_consistency"] = teacher_consistency_term(heads, logits, taught)
+        losses["cross_patch"], bank, shares = cross_patch_term(heads, features, taught, bank, key, config)
+        metrics |= shares
+    if method.has("entropy"):
+        losses["entropy"] = entropy_term(heads, logits)
+    return losses, metrics, bank
