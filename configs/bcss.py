@@ -4,12 +4,13 @@ python -m data_pipelines.build bcss --raw_dir RAW --data_dir data
 python -m crcfp_jax.main --config configs/bcss.py --config.fraction=1/8 --config.seed=1
 """
 
-from crcfp_jax.config import default, small
+from crcfp_jax.config import default, small, tiny
 from data_pipelines.errors import UserError
 
 
 def get_config(variant: str = ""):
-    """The paper's settings; `:release` those of its authors' code, `:small` a network for two CPU cores."""
+    """The paper's settings; `:release` those of its authors' code, `:small` a network for two CPU cores,
+    `:tiny` one for grids of many runs on them."""
     match variant:
         case "":
             c = default()
@@ -17,6 +18,10 @@ def get_config(variant: str = ""):
             c = small()
             c.data.base_size = 192  # tiles of 512 pixels at 0.25 MPP: 0.67 MPP
             c.data.whole_view_share = 0.625  # seen at 0.8 of base_size, as in the paper: 96 / (0.8 * 192)
+        case "tiny":
+            c = tiny()
+            c.data.base_size = 192
+            c.data.whole_view_share = 0.417  # 64 / (0.8 * 192)
         case "release":
             c = default()
             c.model.decoder = "v3plus"
@@ -28,6 +33,6 @@ def get_config(variant: str = ""):
             c.train.batch_size = 10
             c.train.unlabelled_batch_size = 10
         case _:
-            raise UserError(f"configs/bcss.py:{variant} is unknown; known variants: release, small")
+            raise UserError(f"configs/bcss.py:{variant} is unknown; known variants: release, small, tiny")
     c.data.name = "bcss"
     return c

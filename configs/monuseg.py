@@ -4,12 +4,12 @@ python -m data_pipelines.build monuseg --raw_dir RAW --data_dir data
 python -m crcfp_jax.main --config configs/monuseg.py --config.fraction=1/32 --config.seed=1
 """
 
-from crcfp_jax.config import default, small
+from crcfp_jax.config import default, small, tiny
 from data_pipelines.errors import UserError
 
 
 def get_config(variant: str = ""):
-    """The paper's settings; `:small` a network for two CPU cores."""
+    """The paper's settings; `:small` a network for two CPU cores, `:tiny` one for grids of many runs on them."""
     match variant:
         case "":
             c = default()
@@ -17,8 +17,12 @@ def get_config(variant: str = ""):
             c = small()
             c.data.base_size = 192  # crops of 250 pixels at 40x: 31x
             c.data.whole_view_share = 0.625  # seen at 0.8 of base_size, as in the paper: 96 / (0.8 * 192)
+        case "tiny":
+            c = tiny()
+            c.data.base_size = 192
+            c.data.whole_view_share = 0.417  # 64 / (0.8 * 192)
         case _:
-            raise UserError(f"configs/monuseg.py:{variant} is unknown; known variants: small")
+            raise UserError(f"configs/monuseg.py:{variant} is unknown; known variants: small, tiny")
     c.fraction = "1/32"
     c.data.name = "monuseg"
     return c

@@ -3,16 +3,27 @@
 ./launch.sh --config configs/quickstart.py
 """
 
-from crcfp_jax.config import small
+from crcfp_jax.config import default, small, tiny
+from data_pipelines.errors import UserError
 
 
-def get_config():
-    """The small settings on tiles of 256 pixels."""
-    c = small()
+def get_config(variant: str = ""):
+    """The small settings on tiles of 256 pixels; `:tiny` for grids of many runs, `:full` the paper's settings."""
+    match variant:
+        case "":
+            c = small()
+            c.data.base_size = 256  # the tiles' own size
+            c.data.whole_view_share = 0.47  # seen at 0.8 of base_size, as in the paper: 96 / (0.8 * 256)
+            c.train.steps = 500
+            c.train.picture_every = 125
+            c.evaluation.every = 125
+        case "tiny":
+            c = tiny()
+            c.data.base_size = 256
+            c.data.whole_view_share = 0.3125  # 64 / (0.8 * 256)
+        case "full":
+            c = default()
+        case _:
+            raise UserError(f"configs/quickstart.py:{variant} is unknown; known variants: full, tiny")
     c.data.name = "synthetic"
-    c.data.base_size = 256  # the tiles' own size
-    c.data.whole_view_share = 0.47  # seen at 0.8 of base_size, as in the paper: 96 / (0.8 * 256)
-    c.train.steps = 500
-    c.train.picture_every = 125
-    c.evaluation.every = 125
     return c

@@ -20,7 +20,7 @@ POSITIVE = (
     "data.side", "data.base_size", "data.threads", "data.prefetch", "model.projection_dim",
     "model.recalibration_images",
     "contrastive.temperature", "contrastive.bank_steps", "contrastive.chunk", "cross_consistency.classifiers",
-    "cdcl.patch", "optimizer.learning_rate", "train.steps", "train.log_every", "train.picture_every",
+    "cdcl.patch", "cdcl.negatives", "optimizer.learning_rate", "train.steps", "train.log_every", "train.picture_every",
     "checkpoint.every", "checkpoint.keep", "evaluation.every", "evaluation.batch_size",
 )  # fmt: skip
 SHARES = (
@@ -55,7 +55,7 @@ class Learner:
         network = build_network(self.config.model, self.num_classes, axis_name)
         return network.clone(
             perturbations=self.method.perturbations,
-            projection_dim=network.projection_dim if self.method.projects else 0,
+            projection_dim=network.projection_dim if self.method.negatives else 0,
         )
 
 

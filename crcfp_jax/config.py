@@ -84,12 +84,13 @@ def default() -> ConfigDict:
     c.cct.classifiers = (6, 6, 6, 6, 2, 2, 2)  # auxiliary classifiers of each
 
     c.cdcl = ConfigDict()  # cross-patch dense contrast (Wu et al. 2022); they published no numbers: these are ours
-    c.cdcl.cross_patch = 0.1  # weight of the contrast; bank, temperature and negatives are those of config.contrastive
+    c.cdcl.cross_patch = 0.1  # weight of the contrast; its temperature and bank are those of config.contrastive
     c.cdcl.teacher_consistency = 1.0  # weight of the squared error between student and teacher
     c.cdcl.entropy = 0.01  # weight
     c.cdcl.ramp_up = 0.1  # share of the steps, after the supervised beginning, until the weights are reached
     c.cdcl.teacher_decay = 0.99  # share of its old parameters that the teacher keeps at a step
     c.cdcl.patch = 2  # cells of the context stride along a patch's side
+    c.cdcl.negatives = 1200  # features pushed into the bank a step; at most all cells of the unlabelled batch
     c.cdcl.clear = 0.75  # share of a patch's cells with the same pseudo-label that makes it clearly of that class
 
     c.optimizer = ConfigDict()
@@ -145,6 +146,7 @@ def small() -> ConfigDict:
     c.model.pretrained = ""
     c.model.dtype = "float32"
     c.weights.warmup = 0.2
+    c.cdcl.negatives = 600  # the maps are smaller
     c.optimizer.name = "adamw"
     c.optimizer.head_multiplier = 1.0
     c.train.steps = 600
@@ -153,4 +155,18 @@ def small() -> ConfigDict:
     c.checkpoint.every = 100
     c.evaluation.every = 200
     c.evaluation.batch_size = 32
+    return c
+
+
+def tiny() -> ConfigDict:
+    """`small`, for grids of many runs on two CPU cores: crops of two thirds the side, fewer steps."""
+    c = small()
+    c.data.side = 64
+    c.contrastive.negatives = 512  # half of all cells, as in `small`
+    c.cdcl.negatives = 256
+    c.train.steps = 240
+    c.train.picture_every = 240
+    c.checkpoint.every = 60
+    c.checkpoint.keep = 1
+    c.evaluation.every = 120
     return c

@@ -95,3 +95,27 @@ def read_json(path: str | os.PathLike) -> Any:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
     except ValueError as error:
         raise UserError(f"{os.fsdecode(path)} is not a JSON file ({error}): delete or restore it") from error
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last line that a killed process left without its end is left out.
+
+    Raises:
+      UserError: no such file, or another line is not JSON with a step.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        folder, name = os.path.split(os.fsdecode(path))
+        raise UserError(f"{folder} is not a run folder (no {name}): give the --workdir of a run") from error
+    except OSError as error:
+        raise UserError(f"cannot read {describe_os_error(error, path)}") from error
+    lines = []
+    for number, text in enumerate(content.split(b"\n")[:-1], start=1):
+        try:
+            line = json.loads(text)
+            line["step"] + 0
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{os.fsdecode(path)}: line {number} is damaged; delete that line") from error
+        lines.append(line)
+    return lines

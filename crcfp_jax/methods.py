@@ -40,6 +40,7 @@ class Method:
         warmup_steps: steps at the start in which only the supervised term counts; the same for every method.
         ramp_steps: steps after these until the other terms have their full weight; 0: at once.
         perturbations: kinds of perturbation, and auxiliary classifiers of each.
+        negatives: features pushed into the memory bank a step; 0: no bank.
         target_threshold: confidence of the main classifier from which on auxiliary classifiers are held against it.
         teacher_decay: share of the old parameters that the mean teacher keeps at an update, or None: no teacher.
     """
@@ -49,17 +50,13 @@ class Method:
     warmup_steps: int
     ramp_steps: int = 0
     perturbations: tuple[tuple[str, int], ...] = ()
+    negatives: int = 0
     target_threshold: float = 0.0
     teacher_decay: float | None = None
 
     def has(self, *terms: str) -> bool:
         """Whether any of these terms exists in this method."""
         return any(term in self.weights for term in terms)
-
-    @property
-    def projects(self) -> bool:
-        """Whether a term compares projected features."""
-        return self.has("contrastive", "cross_patch")
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -96,6 +93,7 @@ def build_method(config: ConfigDict) -> Method:
         name=config.method,
         weights={term: weights[term] for term in ("supervised", *terms) if term in weights},
         warmup_steps=round(weights.warmup * steps),
+        negatives=config.contrastive.negatives if "contrastive" in terms else 0,
     )
     match config.method:
         case "cct":
@@ -116,6 +114,7 @@ def build_method(config: ConfigDict) -> Method:
             changes = {
                 "weights": method.weights | {term: cdcl[term] for term in terms},
                 "ramp_steps": round(cdcl.ramp_up * steps),
+                "negatives": cdcl.negatives,
                 "teacher_decay": cdcl.teacher_decay,
             }
         case _ if "cross_consistency" in terms:

@@ -20,8 +20,7 @@ from tensorboardX import summary as tensorboard_summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from crcfp_jax.files import plain, told_plainly, write_atomic
-from data_pipelines.errors import UserError
+from crcfp_jax.files import plain, read_metrics, told_plainly, write_atomic
 from data_pipelines.records import ClassInfo
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -93,23 +92,6 @@ class MetricWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last line without its end, left by a killed process, is left out.
-
-    Raises:
-      UserError: another line is not JSON with a step.
-    """
-    lines = []
-    for number, text in enumerate(Path(path).read_text().split("\n")[:-1], start=1):
-        try:
-            line = json.loads(text)
-            line["step"] + 0
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{os.fsdecode(path)}: line {number} is damaged; delete that line") from error
-        lines.append(line)
-    return lines
 
 
 def result_table(result: Mapping[str, Any], classes: Sequence[ClassInfo] = (), *, title: str = "") -> Table:

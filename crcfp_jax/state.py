@@ -67,8 +67,8 @@ def create_state(
 
     def create(variables: VariableDict) -> TrainState:
         bank = None
-        if method.projects:
-            size = config.contrastive.negatives * config.contrastive.bank_steps
+        if method.negatives:
+            size = method.negatives * config.contrastive.bank_steps
             bank = banks.empty(size, config.model.projection_dim)
         return TrainState(
             step=jnp.zeros((), jnp.int32),

@@ -37,13 +37,14 @@ TrainStep = Callable[[TrainState, Mapping[str, Array], Key[Array, ""]], tuple[Tr
 def check_step(config: ConfigDict, method: Method, context_stride: int) -> None:
     """Raises UserError where the settings of the step don't fit together."""
     check_statistics(config.model)
-    if method.projects:
-        maps = config.train.unlabelled_batch_size * (2 if method.has("contrastive") else 1)
+    if method.negatives:
+        key, views = ("contrastive", 2) if method.has("contrastive") else ("cdcl", 1)
+        maps = views * config.train.unlabelled_batch_size
         cells = (config.data.side // context_stride) ** 2
-        negatives = config.contrastive.negatives
+        negatives = method.negatives
         if negatives < maps or negatives % maps or negatives // maps > cells:
             raise UserError(
-                f"config.contrastive.negatives={negatives} can't be drawn evenly from {maps} maps of {cells} cells: "
+                f"config.{key}.negatives={negatives} can't be drawn evenly from {maps} maps of {cells} cells: "
                 f"choose a multiple of {maps} up to {maps * cells}"
             )
     if config.data.side % context_stride:

@@ -60,14 +60,14 @@ def cross_patch_term(
 
     Args:
         features: the student's, of the altered images.
-        config: all settings; `cdcl` and `contrastive` are used.
+        config: all settings; `cdcl`, and the temperature and chunk of `contrastive`, are used.
 
     Returns:
         The loss, the bank with this step's negatives, and shares of accepted anchors and filled slots.
     """
     clear = clear_cells(taught.labels, config.cdcl.patch, config.cdcl.clear)
     kept = jnp.where(clear, taught.labels, banks.EMPTY)
-    bank = push_negatives(heads, {Purpose.BANK_A: (taught.projected, kept)}, bank, key, config.contrastive.negatives)
+    bank = push_negatives(heads, {Purpose.BANK_A: (taught.projected, kept)}, bank, key, config.cdcl.negatives)
     anchors, _, _ = project_cells(heads, features)
     dimension = anchors.shape[-1]
     values = directional_contrast(

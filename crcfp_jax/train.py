@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from crcfp_jax import parallel
 from crcfp_jax.assemble import Parts, assemble
 from crcfp_jax.checkpoint import Checkpoints
+from crcfp_jax.doctor import write_report
 from crcfp_jax.files import write_json_atomic
 from crcfp_jax.interruption import Interrupted, stop_requests
 from crcfp_jax.monitor import Monitor
@@ -112,13 +113,20 @@ class Trainer:
         return f"checkpoint {self.checkpoints.folder / str(saved[-1])}" if saved else "no checkpoint yet"
 
     def finish(self) -> dict[str, Any] | None:
-        """Evaluates the selected checkpoint on the test split; writes result.json and a picture of predictions.
+        """Evaluates and examines the run; writes result.json, a picture of predictions and report.md.
 
         Returns:
             What result.json holds; None where the data set has no test images.
         """
-        if not self.parts.split.test:
-            return None
+        result = self._evaluate() if self.parts.split.test else None
+        if self.main_process:
+            diagnosis = write_report(self.workdir, [info.name for info in self.parts.data_set.classes])
+            for warning in diagnosis.warnings:
+                print(f"warning: {warning}")
+        return result
+
+    def _evaluate(self) -> dict[str, Any]:
+        """Evaluates the selected checkpoint on the test split, as result.json tells it."""
         selection = self.config.evaluation.selection
         step = selected_step(self.checkpoints, selection)
         template = parallel.replicated_template(self.state.variables)

@@ -16,7 +16,10 @@ from crcfp_jax.step import make_train_step
 from data_pipelines.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SHIPPED = ["quickstart", "bcss", "bcss:small", "bcss:release", "monuseg", "monuseg:small"]
+SHIPPED = [
+    "quickstart", "quickstart:tiny", "quickstart:full", "bcss", "bcss:small", "bcss:tiny", "bcss:release",
+    "monuseg", "monuseg:small", "monuseg:tiny",
+]  # fmt: skip
 
 
 def load(name):
@@ -50,7 +53,7 @@ def test_a_shipped_config_builds_and_traces_shrunk(name):
     config.model.backbone = "resnet18"
     config.model.width = 8
     config.train.batch_size = config.train.unlabelled_batch_size = 2
-    config.contrastive.negatives = 16
+    config.contrastive.negatives = config.cdcl.negatives = 16
     metrics = trace(config)
     assert {f"loss/{term}" for term in ("supervised", *TERMS[config.method])} <= set(metrics)
 
@@ -64,8 +67,8 @@ def test_every_method_traces(method):
 
 
 def test_an_unknown_variant_is_named():
-    with pytest.raises(UserError, match=r"configs/bcss\.py:tiny is unknown; known variants: release, small"):
-        load("bcss:tiny")
+    with pytest.raises(UserError, match=r"configs/bcss\.py:large is unknown; known variants: release, small, tiny"):
+        load("bcss:large")
 
 
 def test_an_unknown_key_is_an_error_not_a_new_key():

@@ -3,9 +3,10 @@
 import jax.numpy as jnp
 import pytest
 
+from crcfp_jax.files import read_metrics
 from crcfp_jax.monitor import Monitor
 from crcfp_jax.progress import TrainingProgress
-from crcfp_jax.report import MetricWriter, read_metrics
+from crcfp_jax.report import MetricWriter
 from data_pipelines.errors import UserError
 
 

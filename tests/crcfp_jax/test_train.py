@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crcfp_jax.report import read_metrics
+from crcfp_jax.files import read_metrics
 
 ROOT = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name("tiny_run.py")

@@ -19,6 +19,7 @@ def get_config():
     c.model.dtype = "float32"
     c.weights.warmup = 0.0
     c.contrastive.negatives = 32
+    c.cdcl.negatives = 16
     c.contrastive.threshold = 0.3
     c.cross_consistency.classifiers = 2
     c.optimizer.learning_rate = 0.01

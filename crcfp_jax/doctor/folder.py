@@ -1,0 +1,49 @@
+"""The doctor and a run folder: reads metrics.jsonl, config.json and result.json, writes report.md."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from crcfp_jax.doctor.diagnosis import Diagnosis, examine
+from crcfp_jax.doctor.render import to_markdown
+from crcfp_jax.files import read_json, read_metrics, write_atomic
+from data_pipelines.errors import UserError
+
+NEEDED = ("method", "fraction", "seed", "data", "weights", "train")
+
+
+def diagnose(workdir: Path, class_names: Sequence[str] = ()) -> tuple[Diagnosis, str, Mapping[str, Any] | None]:
+    """Examines a run folder.
+
+    Args:
+        class_names: in the order of their labels; by default those that the folder itself tells of.
+
+    Returns:
+        The diagnosis, a title, and what result.json holds (None where the run is not finished).
+
+    Raises:
+        UserError: not a run folder, or a damaged file in it.
+    """
+    rows = read_metrics(workdir / "metrics.jsonl")
+    settings = read_json(workdir / "config.json")
+    missing = [key for key in NEEDED if key not in settings]
+    if missing:
+        raise UserError(f"{workdir / 'config.json'} lacks {missing[0]!r}: it is not the config.json of a run")
+    result = read_json(workdir / "result.json") if (workdir / "result.json").is_file() else None
+    names = list(class_names) or _class_names(rows, result)
+    title = f"{settings['method']}, {settings['data']['name']} {settings['fraction']}, seed {settings['seed']}"
+    return examine(rows, names, settings), title, result
+
+
+def write_report(workdir: Path, class_names: Sequence[str] = ()) -> Diagnosis:
+    """Writes report.md into a run folder; arguments and errors are those of `diagnose`."""
+    diagnosis, title, result = diagnose(workdir, class_names)
+    write_atomic(workdir / "report.md", to_markdown(diagnosis, title, result).encode())
+    return diagnosis
+
+
+def _class_names(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any] | None) -> list[str]:
+    if result is not None:
+        return list(result["per_class"])
+    prefix = "pseudo_labels/"
+    return list(dict.fromkeys(key.removeprefix(prefix) for row in rows for key in row if key.startswith(prefix)))

@@ -1,0 +1,67 @@
+"""What can go wrong with the training of a run, whatever its method, told in plain sentences."""
+
+import math
+import statistics
+
+from crcfp_jax.doctor.history import History
+
+ROSE = 1.5  # times its mean over the third quarter: the contrast of healthy runs comes and goes by less
+ERRORS = 3.0  # standard errors of the difference: batches differ; chance alone passes this in one of a thousand runs
+EXPLODED = 20.0  # times the median: single batches of healthy runs reach 10
+
+
+def loss_rose(run: History) -> list[str]:
+    """The supervised or the total loss is higher in the last quarter of the steps than in the third."""
+    middle = run.last - run.last // 4
+    found = []
+    for name, unlike_before in (("supervised", 0), ("total", run.ramped)):
+        start = max(run.last // 2, unlike_before) + 1
+        before, after = (run.values(f"loss/{name}", *part) for part in ((start, middle), (middle + 1, run.last)))
+        if not _rose(before, after) or (name == "total" and not run.unlabelled_terms):
+            continue
+        change = f"{statistics.fmean(before):.3g} on average over steps {start}-{middle}, {statistics.fmean(after):.3g}"
+        grown = _grown(run, start, middle) if name == "total" else None
+        remedy = f"a lower {run.named('optimizer.learning_rate')}"
+        if grown is not None:
+            remedy += (
+                f" or, as the {grown.replace('_', ' ')} term grew most, a lower {run.named(run.weight_key(grown))}"
+            )
+        found.append(f"The {name} loss has risen since step {middle}: {change} after. Try {remedy}.")
+    return found
+
+
+def gradients_exploded(run: History) -> list[str]:
+    """The greatest gradient norm of the last span is far above the run's median."""
+    span = run.spans[-1]
+    points = run.points("gradient_norm", span.first, span.last)
+    if not points:
+        return []
+    typical = statistics.median(run.values("gradient_norm"))
+    step, greatest = max(points, key=lambda point: point[1])
+    if greatest <= EXPLODED * typical:
+        return []
+    since = next(at for at, value in points if value > EXPLODED * typical)
+    return [
+        f"The gradients have exploded since step {since}: a norm of {greatest:.3g} at step {step}, where {typical:.3g} "
+        f"is typical of the run. Try a lower {run.named('optimizer.learning_rate')}."
+    ]
+
+
+def _rose(before: list[float], after: list[float]) -> bool:
+    if min(len(before), len(after)) < 2:
+        return False
+    error = math.sqrt(sum(statistics.variance(part) / len(part) for part in (before, after)))
+    old, new = statistics.fmean(before), statistics.fmean(after)
+    return new > ROSE * old and new - old > ERRORS * error
+
+
+def _grown(run: History, start: int, middle: int) -> str | None:
+    """The unlabelled term whose weighted mean grew the most; None where the supervised one did, or none."""
+    growth = {}
+    for term in ("supervised", *run.unlabelled_terms):
+        weight = run.setting(run.weight_key(term)) if term != "supervised" else run.setting("weights.supervised")
+        before, after = run.mean(f"loss/{term}", start, middle), run.mean(f"loss/{term}", middle + 1)
+        if None not in (weight, before, after):
+            growth[term] = weight * (after - before)
+    term = max(growth, key=growth.__getitem__, default=None)
+    return None if term in (None, "supervised") or growth[term] <= 0 else term
