@@ -59,6 +59,13 @@ def test_one_device_agrees_with_four(four_devices):
     assert_same_steps(make_stepper(tiny_config(), 1), *four_devices)
 
 
+@pytest.mark.parametrize("method", ["cct", "cdcl"])
+def test_one_device_agrees_with_four_for_the_other_methods(method):
+    config = tiny_config(method=method, cct__classifiers=(1,) * 7)
+    state = jax.device_get(tiny_state(config))
+    assert_same_steps(make_stepper(config, 1), [state], [make_stepper(config, 4)(state, 0)])
+
+
 def test_pmap_agrees_with_shard_map(four_devices):
     assert_same_steps(make_stepper(tiny_config(), 4, "pmap"), *four_devices)
 

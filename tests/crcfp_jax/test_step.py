@@ -6,9 +6,13 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from tiny import tiny_batch, tiny_config, tiny_parts, tiny_state
 
+from crcfp_jax.augment import augment
+from crcfp_jax.losses.supervised import cross_entropy
+from crcfp_jax.methods import build_method
 from crcfp_jax.step import make_train_step
 from data_pipelines.errors import UserError
 
@@ -103,6 +107,44 @@ def test_warmup_counts_only_the_supervised_term_until_its_last_step(compiled):
     )
     np.testing.assert_allclose(metrics["loss/total"], expected, rtol=1e-6)
     assert metrics["loss/total"] != metrics["loss/supervised"]
+
+
+def test_a_ramp_rises_from_the_end_of_the_warmup_to_full_weight():
+    config = tiny_config(method="cct", weights__warmup=0.2, cct__ramp_up=0.4, train__steps=10)
+    method = build_method(config)
+    ramp = [float(method.ramp(jnp.asarray(step))) for step in range(10)]
+    # exp(-5 (1 - t)^2) at t = 0, 1/4, 1/2, 3/4, 1
+    np.testing.assert_allclose(ramp[:7], [0, 0, 0.006738, 0.060055, 0.286505, 0.731616, 1], atol=1e-6)
+    assert ramp[7:] == [1, 1, 1]
+
+
+def test_supervised_costs_no_more_than_the_plain_network():
+    config = tiny_config(method="supervised")
+    network, method, optimizer = tiny_parts(config)
+    state, batch = tiny_state(config), tiny_batch(config)
+
+    def plain(state, batch, key):
+        """Cross-entropy, gradient and update of network and classifier, and nothing else."""
+
+        def loss_function(params):
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(batch["image"])))
+            images = augment(keys, batch["image"], config.augment)
+            logits, updated = network.apply(variables, images, train=True, mutable=["batch_stats"])
+            values, mask = cross_entropy(logits, batch["label"])
+            return jnp.sum(values * mask) / jnp.sum(mask), updated
+
+        gradients, updated = jax.grad(loss_function, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        return optax.apply_updates(state.params, updates), updated, opt_state
+
+    def flops(function):
+        return jax.jit(function).lower(state, batch, KEY).compile().cost_analysis()["flops"]
+
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    # The norm of the gradient, which a run watches, takes a product and a sum for each parameter; half a per cent is
+    # for the compiler, which fuses the two programs differently.
+    assert flops(make_train_step(network, method, config, optimizer)) <= 1.005 * flops(plain) + 2 * parameters
 
 
 def test_the_bank_holds_the_last_steps_and_a_step_repeats_to_the_bit(compiled):
