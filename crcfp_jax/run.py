@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+from flax.typing import VariableDict
 from ml_collections import ConfigDict
 
 from crcfp_jax.assemble import Parts, assemble
@@ -108,8 +109,11 @@ class Restored:
     threads: int  # that decode
 
 
-def restore_for_evaluation(workdir: Path) -> Restored:
-    """Opens a run folder and loads the selected checkpoint's model, ready to evaluate.
+def restore_variables(workdir: Path) -> tuple[Parts, VariableDict, int]:
+    """Opens a run folder and loads the selected checkpoint's model.
+
+    Returns:
+        The run's parts, the variables for inference on the host, and their step.
 
     Raises:
         UserError: no run there, its data set is missing or changed, or its checkpoint is damaged.
@@ -125,7 +129,12 @@ def restore_for_evaluation(workdir: Path) -> Restored:
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         jax.eval_shape(lambda key: initialise_variables(network, key, side), jax.random.key(0)),
     )
-    variables = local_copy(checkpoints.restore_model(step, template))
+    return parts, local_copy(checkpoints.restore_model(step, template)), step
+
+
+def restore_for_evaluation(workdir: Path) -> Restored:
+    """Opens a run folder, ready to evaluate its selected checkpoint; errors are those of `restore_variables`."""
+    parts, variables, step = restore_variables(workdir)
     return Restored(
         evaluator=make_evaluator(parts, variables),
         data_set=parts.data_set,

@@ -1,0 +1,107 @@
+"""mIoU against the number of negatives and against the number of auxiliary classifiers (paper, Fig. 7 and 8)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from crcfp_jax.config import default
+from crcfp_jax.figures.runs import Comparison, MissingRuns, Run
+from crcfp_jax.figures.style import CYCLE, GREY, MARKERS, SINGLE, Drawing, look, styled
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A curve: of a system with one fraction of the labels, mIoU (percent) of every seed by the swept number."""
+
+    system: str
+    fraction: str
+    scores: dict[int, dict[int, float]]  # swept number -> seed -> mIoU
+
+    def means(self) -> tuple[list[int], np.ndarray, np.ndarray]:
+        """Swept numbers ascending, mean mIoU, and standard deviation over seeds (0 for a single seed)."""
+        values = sorted(self.scores)
+        seeds = [np.asarray(list(self.scores[value].values())) for value in values]
+        deviations = [scores.std(ddof=1) if len(scores) > 1 else 0.0 for scores in seeds]
+        return values, np.asarray([scores.mean() for scores in seeds]), np.asarray(deviations)
+
+
+def sweeps(runs: Sequence[Run], swept: str) -> list[Sweep]:
+    """The curves that these runs give: those with at least two values of `swept`, 'negatives' or 'classifiers'.
+
+    Runs that differ from the others in the number that is not swept make a curve of their own, unless they are alone.
+    """
+    fixed = "classifiers" if swept == "negatives" else "negatives"
+    groups: dict[tuple, dict[int, dict[int, float]]] = {}
+    for run in runs:
+        if run.result["mean_iou"] is not None:
+            group = groups.setdefault((run.system, run.fraction, getattr(run, fixed)), {})
+            group.setdefault(getattr(run, swept), {})[run.seed] = float(run.result["mean_iou"])
+    return [Sweep(system, fraction, scores) for (system, fraction, _), scores in groups.items() if len(scores) > 1]
+
+
+@styled
+def draw_sweeps(curves: Sequence[Sweep], label: str, *, logarithmic: bool, paper: int) -> Figure:
+    """Means over seeds as a line, one standard deviation as a band, every seed as a point.
+
+    Args:
+        curves: what to draw.
+        label: of the horizontal axis.
+        logarithmic: the horizontal axis.
+        paper: the paper's setting, marked.
+    """
+    figure = Figure((SINGLE, 0.75 * SINGLE), layout="constrained")
+    axes = figure.add_subplot()
+    for curve, colour, marker in zip(curves, CYCLE * len(curves), MARKERS * len(curves), strict=False):
+        values, means, deviations = curve.means()
+        if deviations.any():
+            axes.fill_between(values, means - deviations, means + deviations, color=colour, alpha=0.18, linewidth=0)
+        points = [(value, score) for value in values for score in curve.scores[value].values()]
+        axes.plot(*zip(*points, strict=True), ".", color=colour, alpha=0.5, markersize=6, markeredgewidth=0)
+        axes.plot(values, means, color=colour, marker=marker, label=f"{look(curve.system).label}, {curve.fraction}")
+    ticks = sorted({value for curve in curves for value in curve.scores})
+    if logarithmic:
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [str(tick) for tick in ticks], rotation=45 if logarithmic else 0)
+    axes.set_xticks([], minor=True)
+    axes.grid(False, axis="x")
+    if min(ticks) <= paper <= max(ticks):
+        axes.axvline(paper, color=GREY, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
+        axes.annotate(
+            "paper", (paper, 1), xycoords=("data", "axes fraction"), xytext=(2, -1), textcoords="offset points",
+            ha="left", va="top", color=GREY,
+        )  # fmt: skip
+    axes.set(xlabel=label, ylabel="mIoU on test (%)")
+    axes.margins(y=0.12)
+    axes.legend(loc="best")
+    return figure
+
+
+def _drawing(runs: Sequence[Run], swept: str, table: int, label: str, **options) -> Drawing:
+    curves = sweeps(runs, swept)
+    if not curves:
+        raise MissingRuns(
+            f"needs finished runs of a system with two or more values of {swept}: `python -m crcfp_jax.tables {table}`"
+        )
+    rows = [
+        {"system": curve.system, "fraction": curve.fraction, swept: value, "seed": seed, "mean_iou": score}
+        for curve in curves
+        for value in sorted(curve.scores)
+        for seed, score in sorted(curve.scores[value].items())
+    ]
+    return Drawing(draw_sweeps(curves, label, **options), rows)
+
+
+def negatives(runs: Sequence[Run], _: Comparison) -> Drawing:
+    """mIoU against the number of negatives; MissingRuns where the runs don't vary it."""
+    paper = default().contrastive.negatives
+    label = "negatives pushed into the bank a step"
+    return _drawing(runs, "negatives", 5, label, logarithmic=True, paper=paper)
+
+
+def classifiers(runs: Sequence[Run], _: Comparison) -> Drawing:
+    """mIoU against K; MissingRuns where the runs don't vary it."""
+    paper = default().cross_consistency.classifiers
+    label = "auxiliary classifiers per perturbation, K"
+    return _drawing(runs, "classifiers", 6, label, logarithmic=False, paper=paper)
