@@ -7,7 +7,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -86,7 +86,7 @@ class Bench:
         )
         self.key = parallel.run_key(config.seed, self.mesh)
         if random_input:
-            self.host_batch = random_batch(config, self.parts.method.streams, network.context_stride, classes)
+            batch = random_batch(config, self.parts.method.streams, network.context_stride, classes)
         else:
             self.loader: Iterator = training_loader(
                 self.parts.data_set,
@@ -94,11 +94,15 @@ class Bench:
                 self.parts.loader_options(),
                 unlabelled=unlabelled,
             )
-            self.host_batch = next(self.loader)
-        self.batch = parallel.global_batch(self.host_batch, self.mesh)
+            batch = next(self.loader)
+        self.batch = self._put(batch)
         start = time.perf_counter()
         self.step = step.lower(self.state, self.batch, self.key).compile()
         self.compile_seconds = time.perf_counter() - start
+
+    def _put(self, batch: Mapping[str, np.ndarray]) -> parallel.Batch:
+        """What the method reads of a batch, on the devices."""
+        return parallel.global_batch({key: batch[key] for key in self.parts.method.inputs}, self.mesh)
 
     def step_alone(self) -> None:
         """One step on a batch that is on the device already."""
@@ -107,11 +111,11 @@ class Bench:
 
     def input_alone(self) -> None:
         """One batch, made and put on the device."""
-        jax.block_until_ready(parallel.global_batch(next(self.loader), self.mesh))
+        jax.block_until_ready(self._put(next(self.loader)))
 
     def both(self) -> None:
         """One batch and one step; the next batch is made while the device computes."""
-        batch = parallel.global_batch(next(self.loader), self.mesh)
+        batch = self._put(next(self.loader))
         self.state, metrics = self.step(self.state, batch, self.key)
         jax.block_until_ready(metrics)
 
