@@ -90,7 +90,7 @@ def default() -> ConfigDict:
     c.cdcl.ramp_up = 0.1  # share of the steps, after the supervised beginning, until the weights are reached
     c.cdcl.teacher_decay = 0.99  # share of its old parameters that the teacher keeps at a step
     c.cdcl.patch = 2  # cells of the context stride along a patch's side
-    c.cdcl.negatives = 1200  # features pushed into the bank a step; at most all cells of the unlabelled batch
+    c.cdcl.negatives = 600  # features pushed into the bank a step; at most all cells of the unlabelled batch
     c.cdcl.clear = 0.75  # share of a patch's cells with the same pseudo-label that makes it clearly of that class
 
     c.optimizer = ConfigDict()
@@ -146,7 +146,6 @@ def small() -> ConfigDict:
     c.model.pretrained = ""
     c.model.dtype = "float32"
     c.weights.warmup = 0.2
-    c.cdcl.negatives = 600  # the maps are smaller
     c.optimizer.name = "adamw"
     c.optimizer.head_multiplier = 1.0
     c.train.steps = 600
