@@ -18,8 +18,8 @@ from data_pipelines.splits import Split, make_split
 
 POSITIVE = (
     "data.side", "data.base_size", "data.threads", "data.prefetch", "model.projection_dim",
-    "model.recalibration_images",
-    "contrastive.temperature", "contrastive.bank_steps", "contrastive.chunk", "cross_consistency.classifiers",
+    "model.recalibration_images", "contrastive.negatives", "contrastive.temperature", "contrastive.bank_steps",
+    "contrastive.chunk", "cross_consistency.classifiers",
     "cdcl.patch", "cdcl.negatives", "optimizer.learning_rate", "train.steps", "train.log_every", "train.picture_every",
     "checkpoint.every", "checkpoint.keep", "evaluation.every", "evaluation.batch_size",
 )  # fmt: skip

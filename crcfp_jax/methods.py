@@ -26,7 +26,7 @@ TERMS: dict[str, tuple[str, ...]] = {
     "crcfp": ("contrastive", "cross_consistency", "entropy"),
 }
 BINARY = ("cdcl",)  # methods that know foreground and background only
-OF_WHOLE_VIEW = ("cross_consistency", "entropy", "cross_patch", "teacher_consistency")
+OF_ONE_VIEW = ("cross_consistency", "entropy", "cross_patch", "teacher_consistency")  # terms that need no second view
 STEEPNESS = 5.0  # of the ramp exp(-5 (1 - t)^2) (Laine and Aila 2017; CCT's release)
 
 
@@ -38,6 +38,8 @@ class Method:
         name: a key of `TERMS`.
         weights: factor of each loss term in the total; its keys are the terms that exist.
         warmup_steps: steps at the start in which only the supervised term counts; the same for every method.
+        main_view: stream that the terms of a single view look at: 'unlabelled', the whole image (paper), or 'view_a', a
+            crop scaled and flipped at random as the labelled ones are (CCT and CDCL, which have no other view).
         ramp_steps: steps after these until the other terms have their full weight; 0: at once.
         perturbations: kinds of perturbation, and auxiliary classifiers of each.
         negatives: features pushed into the memory bank a step; 0: no bank.
@@ -48,6 +50,7 @@ class Method:
     name: str
     weights: Mapping[str, float | jax.Array]
     warmup_steps: int
+    main_view: str = "unlabelled"
     ramp_steps: int = 0
     perturbations: tuple[tuple[str, int], ...] = ()
     negatives: int = 0
@@ -62,8 +65,7 @@ class Method:
     def streams(self) -> tuple[str, ...]:
         """Keys of the batch that hold the unlabelled images this method looks at."""
         views = ("view_a", "view_b") if self.has("contrastive") else ()
-        whole = ("unlabelled",) if self.has(*OF_WHOLE_VIEW) else ()
-        return whole + views
+        return ((self.main_view,) if self.has(*OF_ONE_VIEW) else ()) + views
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -105,6 +107,7 @@ def build_method(config: ConfigDict) -> Method:
                 )
             changes = {
                 "weights": method.weights | {"cross_consistency": cct.weight},
+                "main_view": "view_a",
                 "ramp_steps": round(cct.ramp_up * steps),
                 "perturbations": tuple(zip(cct.perturbations, cct.classifiers, strict=True)),
             }
@@ -113,6 +116,7 @@ def build_method(config: ConfigDict) -> Method:
             cdcl = config.cdcl
             changes = {
                 "weights": method.weights | {term: cdcl[term] for term in terms},
+                "main_view": "view_a",
                 "ramp_steps": round(cdcl.ramp_up * steps),
                 "negatives": cdcl.negatives,
                 "teacher_decay": cdcl.teacher_decay,

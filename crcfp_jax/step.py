@@ -37,6 +37,11 @@ TrainStep = Callable[[TrainState, Mapping[str, Array], Key[Array, ""]], tuple[Tr
 def check_step(config: ConfigDict, method: Method, context_stride: int) -> None:
     """Raises UserError where the settings of the step don't fit together."""
     check_statistics(config.model)
+    if method.teacher_decay is not None and config.model.statistics == "joint":
+        raise UserError(
+            f"config.model.statistics='joint' can't be combined with config.method={method.name!r}: its teacher sees "
+            "no labelled crops to be normalised with; use 'per_stream'"
+        )
     if method.negatives:
         key, views = ("contrastive", 2) if method.has("contrastive") else ("cdcl", 1)
         maps = views * config.train.unlabelled_batch_size

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from crcfp_jax.augment import normalise
 from crcfp_jax.bank import Bank
 from crcfp_jax.diagnostics import agreement, contrast_metrics, prediction_metrics
-from crcfp_jax.methods import Method
+from crcfp_jax.methods import OF_ONE_VIEW, Method
 from crcfp_jax.state import TrainState
 from crcfp_jax.teacher import ask_teacher, cross_patch_term, teacher_consistency_term
 from crcfp_jax.terms import Heads, Metrics, consistency_term, contrastive_term, entropy_term
@@ -34,8 +34,8 @@ def unlabelled_terms(
     """
     losses, metrics, bank = {}, {}, state.bank
     threshold = config.contrastive.threshold
-    if "unlabelled" in streams:
-        features = streams["unlabelled"]
+    if method.has(*OF_ONE_VIEW):
+        features = streams[method.main_view]
         logits = heads.apply("classify", features)
         metrics |= prediction_metrics(heads, logits, threshold)
     if method.has("contrastive"):
@@ -44,13 +44,13 @@ def unlabelled_terms(
             heads, views, batch["offset"], batch["flip"], bank, key, config.contrastive
         )
         metrics |= contrast_metrics(heads, seen, bank)
-        if "unlabelled" not in streams:
+        if not method.has(*OF_ONE_VIEW):
             metrics |= prediction_metrics(heads, seen.logits, threshold)
     if method.has("cross_consistency"):
         losses["cross_consistency"], auxiliary = consistency_term(heads, features, logits, key, method.target_threshold)
         metrics["share/agreement"] = agreement(heads, logits, auxiliary)
     if method.has("cross_patch", "teacher_consistency"):
-        taught = ask_teacher(heads, state.teacher, state.batch_stats, normalise(batch["unlabelled"]))
+        taught = ask_teacher(heads, state.teacher, state.batch_stats, normalise(batch[method.main_view]))
         losses["teacher_consistency"] = teacher_consistency_term(heads, logits, taught)
         losses["cross_patch"], bank, shares = cross_patch_term(heads, features, taught, bank, key, config)
         metrics |= shares

@@ -100,8 +100,11 @@ def bank_lacks_negatives(run: History) -> list[str]:
     found = []
     if filled < BANK_FILLED:
         since = run.since("share/bank_filled", lambda value: value < BANK_FILLED)
-        lower = [_filter(run)] if run.setting("method") == "cdcl" else []
-        lower += [f"a lower {run.named(f'contrastive.{key}')}" for key in ("bank_steps", "negatives")]
+        if run.setting("method") == "cdcl":  # unclear patches leave slots empty, not too few steps
+            lower = [_filter(run)]
+        else:
+            lower = [f"a lower {run.named('contrastive.bank_steps')}"]
+        lower.append(f"a lower {run.named(_negatives(run))}")
         found.append(
             f"The memory bank has not been full since step {since}: {percent(filled)} of its slots hold a feature. "
             f"Try {' or '.join(lower)}."
@@ -113,7 +116,7 @@ def bank_lacks_negatives(run: History) -> list[str]:
             found.append(
                 f"The memory bank has held nothing but class {name} since step {since} ({percent(held / filled)} of "
                 f"its features), so cells predicted as {name} have no negatives of another class. Try {_gentler(run)}, "
-                f"or a greater {run.named('contrastive.negatives')}."
+                f"or a greater {run.named(_negatives(run))}."
             )
     return found
 
@@ -188,6 +191,11 @@ def _gentler(run: History) -> str:
         return f"a greater {run.named('fraction')} or another {run.named('seed')}"
     weights = " or ".join(run.named(run.weight_key(term)) for term in run.unlabelled_terms)
     return f"{_warmup(run)}, or a lower {weights}"
+
+
+def _negatives(run: History) -> str:
+    """Key of the number of features pushed a step."""
+    return "cdcl.negatives" if run.setting("method") == "cdcl" else "contrastive.negatives"
 
 
 def _filter(run: History) -> str:

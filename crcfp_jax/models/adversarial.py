@@ -15,10 +15,12 @@ Classify = Callable[[Float[Array, "h w c"]], Float[Array, "h w k"]]
 def vat(features: Float[Array, "h w c"], key: Key[Array, ""], classify: Classify) -> Float[Array, "h w c"]:
     """Adds the vector of length 2 that changes this classifier's own prediction most, by one power iteration.
 
-    The gradient reaches the features; the added vector carries none.
+    The gradient reaches the features; the added vector carries none. Returns float32: bfloat16 would round most of so
+    thin a vector away.
     """
-    direction = adversarial_direction(jax.lax.stop_gradient(features).astype(jnp.float32), key, classify)
-    return features + (RADIUS * jax.lax.stop_gradient(direction)).astype(features.dtype)
+    features = features.astype(jnp.float32)
+    direction = adversarial_direction(jax.lax.stop_gradient(features), key, classify)
+    return features + RADIUS * jax.lax.stop_gradient(direction)
 
 
 def adversarial_direction(

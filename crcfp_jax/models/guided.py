@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+MOST_CLASSES = 256  # labels are bytes
 CUT_SHARE = 0.4  # of the sides of an object's box (CCT's release: erase)
 
 
@@ -96,12 +97,11 @@ def object_masking(features: Float[Array, "h w c"], key: Key[Array, ""], objects
 
 def object_mask(key: Key[Array, ""], objects: Objects) -> Bool[Array, "h w"]:
     """Cells of the object: the foreground, or those of one class drawn evenly from the predicted ones."""
-    cells = objects.classes.size  # no fewer than the classes that can be present
-    score = jax.random.uniform(key, (cells,))
-    # The first cell of each class speaks for it, so that a class counts once, however large it is.
-    order = jnp.arange(cells)
     flat = objects.classes.reshape(-1)
-    first = jax.ops.segment_min(order, flat, cells)[flat] == order
+    order = jnp.arange(flat.size)
+    score = jax.random.uniform(key, flat.shape)
+    # The first cell of each class speaks for it, so that a class counts once, however large it is.
+    first = jax.ops.segment_min(order, flat, MOST_CLASSES)[flat] == order
     drawn = flat[jnp.argmax(jnp.where(first, score, -1.0))]
     return jnp.where(jnp.all(objects.foreground), objects.classes == drawn, objects.foreground)
 

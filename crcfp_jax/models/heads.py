@@ -63,9 +63,7 @@ class PerturbedClassifiers(nn.Module):
             if self.perturbation in GUIDED:
                 return jax.vmap(GUIDED[self.perturbation])(features, example_keys, objects)
             if self.perturbation == VAT:
-                # It looks for what this classifier can't stand; that teaches the features, not the classifier.
-                fixed = jax.lax.stop_gradient((kernel, bias))
-                own = functools.partial(_logits, kernel=fixed[0], bias=fixed[1])
+                own = functools.partial(_logits, kernel=kernel, bias=bias)
                 return jax.vmap(functools.partial(vat, classify=own))(features, example_keys)
             return jax.vmap(PERTURBATIONS[self.perturbation])(features, example_keys)
 

@@ -56,7 +56,8 @@ def test_vat_adds_a_vector_of_length_two_without_gradient():
     np.testing.assert_allclose(np.linalg.norm(added), 2, rtol=1e-4)
     gradient = jax.grad(lambda z: vat(z, KEY, classify).sum())(FEATURES)
     np.testing.assert_array_equal(gradient, np.ones_like(gradient))
-    assert vat(FEATURES.astype(jnp.bfloat16), KEY, classify).dtype == jnp.bfloat16
+    coarse = FEATURES.astype(jnp.bfloat16)
+    np.testing.assert_allclose(np.linalg.norm(vat(coarse, KEY, classify) - coarse), 2, rtol=1e-4)
 
 
 def test_a_classifier_that_sees_nothing_has_no_direction():

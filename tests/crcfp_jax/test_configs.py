@@ -90,6 +90,7 @@ def test_an_unknown_key_is_an_error_not_a_new_key():
             {"cross_consistency__perturbations": ("vat", "vat")},
             "config.cross_consistency.perturbations has 'vat' twice",
         ),
+        ({"contrastive__negatives": 0}, "config.contrastive.negatives=0 must be greater than 0"),
         ({"cdcl__clear": 0.5}, "config.cdcl.clear=0.5 must be a share above 0.5"),
         ({"train__steps": 0}, "config.train.steps=0 must be greater than 0"),
         ({"weights__warmup": 1.5}, "config.weights.warmup=1.5 must lie between 0 and 1"),

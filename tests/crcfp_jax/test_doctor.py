@@ -215,6 +215,8 @@ def test_cdcl_is_advised_in_its_own_settings():
     assert run([base], method="cdcl").warnings == []
     only(run([base, (0, {"share/positive_pairs": 0.0})], method="cdcl"), "a lower config.cdcl.clear (now 0.75)")
     only(run([base, (0, HALF_FILLED)], method="cdcl"), "config.cdcl.clear", "50.0 % of its slots")
+    (warning,) = run([base, (0, HALF_FILLED)], method="cdcl").warnings
+    assert "cdcl.negatives" in warning and "config.contrastive" not in warning
     only(run([base, (0, pseudo_labels(1.0, 0, 0))], method="cdcl"), "config.cdcl.teacher_consistency (now 1.0)")
     assert run([base, (0, {"share/confident": 0.0})], method="cdcl").warnings == []  # its patches have their own rule
 

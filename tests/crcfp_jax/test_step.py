@@ -178,6 +178,7 @@ def test_supervised_needs_no_unlabelled_images_and_its_loss_falls():
     ("changes", "named"),
     [
         ({"contrastive__negatives": 33}, "config.contrastive.negatives=33"),
+        ({"method": "cdcl", "model__statistics": "joint"}, "config.model.statistics='joint' can't be combined"),
         ({"method": "cdcl", "cdcl__negatives": 30}, "config.cdcl.negatives=30"),
         ({"contrastive__negatives": 8 * 17}, "config.contrastive.negatives=136"),
         ({"model__statistics": "none"}, "config.model.statistics='none'"),
