@@ -1,0 +1,106 @@
+"""Runs the grid behind a table of the paper and writes table.md and table.csv; the same command goes on.
+
+python -m crcfp_jax.tables {1|2|3|4|5|6} --workdir W [--data synthetic] [--scale tiny] [--config.key=value ...]
+"""
+
+import argparse
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from crcfp_jax.cli import run_main
+from crcfp_jax.tables.definitions import DATA, SAME, SCALES, SYSTEMS, TABLES
+from crcfp_jax.tables.plan import Grid, choose_systems, default_fractions, make_runs, read_settings
+from data_pipelines.errors import UserError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"command line: {message}")
+
+
+def _words(text: str) -> list[str]:
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise argparse.ArgumentTypeError("is empty")
+    return words
+
+
+def _fractions(text: str) -> list[str]:
+    for word in (words := _words(text)):
+        if not re.fullmatch(r"[1-9]\d*/[1-9]\d*", word):
+            raise argparse.ArgumentTypeError(f"{word!r} is not a fraction: write it as 1/8")
+    return words
+
+
+def _seeds(text: str) -> list[int]:
+    for word in (words := _words(text)):
+        if not word.isascii() or not word.isdigit():
+            raise argparse.ArgumentTypeError(f"{word!r} is not a seed: give numbers from 0, e.g. 1,2,3")
+    return list(dict.fromkeys(map(int, words)))
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a shard: write the second of four as 2/4")
+    return int(match[1]), int(match[2])
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line of `python -m crcfp_jax.tables`."""
+    tables = "; ".join(f"{number}: {table.title}" for number, table in TABLES.items())
+    parser = _Parser(
+        prog="python -m crcfp_jax.tables",
+        description="Runs the grid behind a table of the paper and writes table.md and table.csv into W. Finished runs "
+        "are skipped, interrupted ones resumed, failed ones tried again.",
+        epilog="--config.key=value changes a setting of every run; crcfp_jax/config.py lists them all.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("table", type=int, choices=TABLES, help=tables)
+    parser.add_argument("--workdir", type=Path, required=True, metavar="W", help="folder of the grid")
+    parser.add_argument("--data", choices=DATA, help="data set; by default the table's own")
+    parser.add_argument("--scale", choices=SCALES, default="full", help="full: the paper's; default %(default)s")
+    parser.add_argument("--methods", type=_words, metavar="A,B", help=f"some of {', '.join([*SYSTEMS, *SAME])}")
+    parser.add_argument("--fractions", type=_fractions, metavar="1/8,1/4", help="shares of the labels")
+    parser.add_argument("--seeds", type=_seeds, default=[1, 2, 3], metavar="1,2,3", help="default 1,2,3")
+    parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="do every N-th run, from the I-th")
+    parser.add_argument("--dry_run", action="store_true", help="print the runs, their states and commands; do nothing")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options, rest = make_parser().parse_known_args(arguments)
+    table = TABLES[options.table]
+    data = DATA[options.data or table.data]
+    user = read_settings(rest, table)
+    systems, notes = choose_systems(table, data, options.methods)
+
+    # Importing JAX takes seconds: not before the command line is right.
+    from crcfp_jax.tables.check import check_runs, sweep_values
+    from crcfp_jax.tables.folder import GridFolder
+    from crcfp_jax.tables.runner import dry_run, run_grid
+
+    values, more_notes = sweep_values(table, data, options.scale, user)
+    fractions = options.fractions or default_fractions(table, data)
+    runs = make_runs(table.sweep, systems, fractions, options.seeds, values)
+    grid = Grid(options.table, data, options.scale, user, runs)
+    folder = GridFolder(options.workdir)
+    for note in [*notes, *more_notes]:
+        print(f"note: {note}")
+    folder.check(grid)
+    steps = check_runs(grid, folder, build=not options.dry_run)
+    if options.dry_run:
+        dry_run(grid, folder, options.shard)
+        return 0
+    command = shlex.join(["python", "-m", "crcfp_jax.tables", *arguments])
+    return run_grid(grid, folder, steps, options.shard, command)
+
+
+if __name__ == "__main__":
+    run_main(main)

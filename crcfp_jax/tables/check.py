@@ -1,0 +1,114 @@
+"""What can be known to fail before the first run starts, told at once. No device is touched here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from crcfp_jax.assemble import assemble, build_learner
+from crcfp_jax.command_line import parse_flags
+from crcfp_jax.files import read_json
+from crcfp_jax.models.pretrained import find_file
+from crcfp_jax.run import check_resumable, settings
+from crcfp_jax.step import check_step
+from crcfp_jax.tables.definitions import Data, Table
+from crcfp_jax.tables.folder import FINISHED, GridFolder
+from crcfp_jax.tables.lists import check_split
+from crcfp_jax.tables.plan import Grid, allowed_negatives, base_settings, config_file
+from data_pipelines.errors import UserError
+from data_pipelines.records import data_set_path
+
+
+def load_config(file: str, changes: Mapping[str, str]) -> ConfigDict:
+    """A config file with its variant, changed as the command line of `crcfp_jax.main` would.
+
+    Raises:
+        UserError: unknown variant or key, or a value of the wrong type.
+    """
+    arguments = ["--config", file, *(f"--config.{key}={value}" for key, value in changes.items())]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["", *arguments])
+    parse_flags(values, arguments)
+    return values["config"].value
+
+
+def sweep_values(table: Table, data: Data, scale: str, user: Mapping[str, str]) -> tuple[list[int | None], list[str]]:
+    """The values that the table's sweep takes, [None] without one, and lines that say what was changed and why.
+
+    Raises:
+        UserError: settings that can't be used, or so small a batch that no value is left.
+    """
+    if table.sweep is None:
+        return [None], []
+    if table.sweep.key != "contrastive.negatives":
+        return list(table.sweep.values), []
+    config = load_config(config_file(data, scale), base_settings(table, scale, user) | {"method": "crcfp"})
+    stride = build_learner(config, data.classes).network().context_stride
+    maps, cells = 2 * config.train.unlabelled_batch_size, (config.data.side // stride) ** 2
+    if maps <= 0 or cells <= 0:
+        raise UserError(
+            f"config.train.unlabelled_batch_size={config.train.unlabelled_batch_size} and "
+            f"config.data.side={config.data.side} leave no negatives to draw: raise them"
+        )
+    values, notes = allowed_negatives(table.sweep.values, maps, cells)
+    if not values:
+        raise UserError(
+            f"none of the table's numbers of negatives can be drawn from {maps} maps of {cells} cells: raise "
+            "config.data.side"
+        )
+    return list(values), notes
+
+
+def check_runs(grid: Grid, folder: GridFolder, *, build: bool) -> dict[str, int]:
+    """Checks every run of a grid as far as that is possible without a device.
+
+    Args:
+        build: build the synthetic data set where it is missing, and fetch pretrained weights, once everything else is
+            right. Without it, what needs them is not checked.
+
+    Returns:
+        Name of a run -> the steps it takes.
+
+    Raises:
+        UserError: for the first thing that would make a run fail, or a run folder that belongs to other settings.
+    """
+    configs = {run: load_config(grid.config_file, grid.run_settings(run)) for run in grid.runs}
+    for run, config in configs.items():
+        check_split(config.data.name, config.data.split_unit, run.fraction, run.seed)
+        learner = build_learner(config, grid.data.classes)
+        check_step(config, learner.method, learner.network().context_stride)
+    if _data_ready(grid.data.name, config.data.dir, build=build):
+        for run, config in configs.items():
+            parts = assemble(config)
+            if not parts.split.test:
+                raise UserError(f"{parts.data_set.path} has no test images to evaluate on: build the complete data set")
+            _check_run_folder(folder.run(run.name), settings(parts))
+    if build:
+        open_runs = [config for run, config in configs.items() if folder.state(run.name) != FINISHED]
+        for source in sorted({config.model.pretrained for config in open_runs} - {""}):
+            find_file(source)  # downloads it, where it comes from the hub
+    return {run.name: config.train.steps for run, config in configs.items()}
+
+
+def _data_ready(name: str, data_dir: str, *, build: bool) -> bool:
+    """Whether the data set can be opened, once it is built where that is allowed; False for synthetic data only."""
+    if name != "synthetic" or (data_set_path(data_dir, name) / "index.json").exists():
+        return True  # a missing one is told by whoever opens it
+    if build:
+        from data_pipelines.build import build as build_data_set  # slow to import, and rarely needed
+
+        build_data_set(name, None, data_dir)
+    return build
+
+
+def _check_run_folder(path: Path, current: dict) -> None:
+    """Raises UserError where a run folder holds a run with other settings than `current`."""
+    if not (path / "config.json").is_file():
+        return
+    stored = read_json(path / "config.json")
+    if check_resumable(stored, current, path):  # harmless for one run, but not for a table
+        was, now = stored["train"]["steps"], current["train"]["steps"]
+        raise UserError(
+            f"{path} holds a run of {was} steps, not {now}: runs of a table take equally many; give another --workdir"
+        )

@@ -1,0 +1,150 @@
+"""What the paper's tables compare: systems, data sets and tables, as data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SCALES = ("full", "small", "tiny")
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of a table: a method with the settings that make it this system.
+
+    Attributes:
+        name: what --methods calls it, and its part in the names of run folders.
+        label: what a table calls it.
+        settings: dotted key of the config -> value, as on the command line.
+    """
+
+    name: str
+    label: str
+    settings: Mapping[str, str]
+
+
+_ALL = (
+    # The paper's baseline: labelled crops are scaled, cropped and flipped, their colours stay.
+    System("supervised_plain", "Supervised, weak augmentation", {"method": "supervised", "augment.labelled": "False"}),
+    System("supervised", "Supervised, strong augmentation", {"method": "supervised"}),
+    System(
+        "supervised_recalibrated",
+        "Supervised, strong augmentation, recalibrated statistics",
+        {"method": "supervised", "model.inference_statistics": "recalibrated"},
+    ),
+    System("cct", "CCT", {"method": "cct"}),
+    System("cac", "CAC (= CRCFP scheme 1)", {"method": "cac"}),
+    System("cdcl", "CDCL", {"method": "cdcl"}),
+    System("crcfp_s2", "CRCFP scheme 2", {"method": "crcfp_s2"}),
+    System("crcfp", "CRCFP", {"method": "crcfp"}),
+)
+SYSTEMS: Mapping[str, System] = {system.name: system for system in _ALL}
+SAME = {"crcfp_s1": "cac"}  # another name -> the system with the same loss terms
+BINARY = ("cdcl",)  # systems for two classes
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set that a table can be made of.
+
+    Attributes:
+        name: as in `config.data.name`.
+        variants: scale -> config file, relative to the folder of configs, with its variant.
+        classes: how many it has.
+        fractions: labelled shares that the paper's main tables compare; the first is the smallest.
+    """
+
+    name: str
+    variants: Mapping[str, str]
+    classes: int
+    fractions: tuple[str, ...]
+
+
+def _variants(file: str) -> dict[str, str]:
+    return {"full": file, "small": f"{file}:small", "tiny": f"{file}:tiny"}
+
+
+DATA: Mapping[str, Data] = {
+    "synthetic": Data(
+        "synthetic",
+        {"full": "quickstart.py:full", "small": "quickstart.py", "tiny": "quickstart.py:tiny"},
+        5,
+        ("1/8", "1/4", "1/1"),
+    ),
+    "bcss": Data("bcss", _variants("bcss.py"), 5, ("1/8", "1/4", "1/2", "1/1")),
+    "monuseg": Data("monuseg", _variants("monuseg.py"), 2, ("1/32", "1/16", "1/8", "1/1")),
+}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A number that a table varies.
+
+    Attributes:
+        key: dotted key of the config.
+        word: its part in the names of run folders.
+        label: heading of its column.
+        values: what it takes, where the batch allows it.
+        systems: those that it has an effect on.
+    """
+
+    key: str
+    word: str
+    label: str
+    values: tuple[int, ...]
+    systems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper.
+
+    Attributes:
+        title: what it compares.
+        data: data set that it is made of unless --data says otherwise.
+        systems: compared unless --methods says otherwise; those for two classes only where the data has two.
+        fractions: how many of the data set's fractions, from the smallest.
+        settings: dotted key -> value, for every run.
+        full_settings: likewise, at the scale 'full' only.
+        sweep: what it varies beside the system and the fraction.
+    """
+
+    title: str
+    data: str
+    systems: tuple[str, ...] = tuple(SYSTEMS)
+    fractions: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    full_settings: Mapping[str, str] = field(default_factory=dict)
+    sweep: Sweep | None = None
+
+
+TABLES: Mapping[int, Table] = {
+    1: Table("all systems by share of labels, tissue", "bcss"),
+    2: Table("all systems by share of labels, nuclei", "monuseg"),
+    3: Table(
+        "all systems with ResNet-101",
+        "bcss",
+        fractions=2,
+        settings={"model.backbone": "resnet101"},
+        full_settings={"model.pretrained": "timm/resnet101.tv_in1k"},
+    ),
+    4: Table("schemes of CRCFP", "bcss", ("supervised", "cac", "crcfp_s2", "crcfp"), fractions=1),
+    5: Table(
+        "number of negatives",
+        "bcss",
+        ("crcfp",),
+        fractions=1,
+        sweep=Sweep(
+            "contrastive.negatives",
+            "negatives",
+            "negatives",
+            (100, 200, 400, 800, 1200, 1600, 2400, 3200),
+            ("cac", "crcfp_s2", "crcfp"),
+        ),
+    ),
+    6: Table(
+        "auxiliary classifiers per perturbation, K",
+        "bcss",
+        ("crcfp",),
+        fractions=1,
+        sweep=Sweep("cross_consistency.classifiers", "k", "K", tuple(range(1, 11)), ("crcfp_s2", "crcfp")),
+    ),
+}

@@ -1,0 +1,151 @@
+"""A grid's summary as table.md, for people, and table.csv, for programs."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from crcfp_jax.files import read_json, write_atomic
+from crcfp_jax.tables.definitions import DATA, SYSTEMS, TABLES
+from crcfp_jax.tables.folder import GridFolder
+from crcfp_jax.tables.summary import METRICS, PAPER, SETTINGS, Cell, Summary, summarise
+
+UNKNOWN = "-"
+SELECTIONS = {
+    "last": "the model of the last step",
+    "best_validation": "the best model on validation images (best_validation)",
+}
+
+
+def write_tables(folder: GridFolder) -> None:
+    """Writes table.md and table.csv anew, each whole or not at all.
+
+    Raises:
+        UserError: the folder is unwritable, or a file in it is damaged.
+    """
+    with folder.changing():  # the last one to write has seen every result
+        summary = summarise(folder)
+        write_atomic(folder.workdir / "table.md", markdown(summary).encode())
+        write_atomic(folder.workdir / "table.csv", comma_separated(summary).encode())
+
+
+def markdown(summary: Summary) -> str:
+    """The whole of table.md."""
+    parts = [_head(summary), _rows(summary), _notes(summary)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _head(summary: Summary) -> str:
+    about = summary.description
+    data, scale = about["data"], about["scale"]
+    selection = summary.fact("selection")
+    versions = [f"{name} {summary.fact(name)}" for name in summary.facts if name not in SETTINGS]
+    lines = [
+        f"# Table {about['table']}: {TABLES[about['table']].title}; {data}",
+        "",
+        f"- Data: {data}, fingerprint {summary.fact('data fingerprint')}; split by {summary.fact('split unit')}",
+        f"- Scale: {scale} (`configs/{DATA[data].variants[scale]}`), {summary.fact('steps')} steps",
+        f"- Evaluated on the test images: {SELECTIONS.get(selection, selection)}",
+        f"- Versions: {', '.join(versions) or 'not known yet'}",
+        *(f"- Command: `{command}`" for command in about.get("commands", ())),
+    ]
+    return "\n".join(lines)
+
+
+def _rows(summary: Summary) -> str:
+    sweep = TABLES[summary.description["table"]].sweep
+    heads = ["labels", "system", *([sweep.label] if sweep else []), "runs"]
+    heads += [head for name in METRICS.values() for head in (name, "paper")]
+    left = 2
+    lines = [_line(heads), _line(["---"] * left + ["---:"] * (len(heads) - left))]
+    best = _best(summary.cells)
+    for cell in summary.cells:
+        words = [cell.fraction, SYSTEMS[cell.system].label, *([str(cell.value)] if sweep else []), _runs(cell)]
+        for metric in METRICS:
+            text = _mean(cell, metric)
+            bold = best.get((cell.fraction, metric)) == text.partition(" ")[0] and cell in _complete(summary.cells)
+            words += [f"**{text}**" if bold else text, _figure(cell.paper.get(metric))]
+        lines.append(_line(words))
+    return "\n".join(lines)
+
+
+def _line(words: Sequence[str]) -> str:
+    return f"| {' | '.join(words)} |"
+
+
+def _figure(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.1f}"
+
+
+def _mean(cell: Cell, metric: str) -> str:
+    deviation = cell.deviation(metric)
+    return _figure(cell.mean(metric)) + ("" if deviation is None else f" ({deviation:.1f})")
+
+
+def _runs(cell: Cell) -> str:
+    marks = [
+        f"{word}: {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+        for word, seeds in (("missing", cell.missing), ("failed", cell.failed))
+        if seeds
+    ]
+    return "; ".join([str(len(cell.figures["mean_iou"])), *marks])
+
+
+def _complete(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells that have all seeds of their fraction: means over other seeds are means over other labelled images."""
+    seeds: dict[str, set[int]] = {}
+    for cell in cells:
+        seeds.setdefault(cell.fraction, set()).update(cell.seeds)
+    return [cell for cell in cells if set(cell.figures["mean_iou"]) == seeds[cell.fraction]]
+
+
+def _best(cells: Sequence[Cell]) -> dict[tuple[str, str], str]:
+    """(fraction, metric) -> the greatest mean, as written, where at least two complete cells can be compared."""
+    means: dict[tuple[str, str], list[float]] = {}
+    for cell in _complete(cells):
+        for metric in METRICS:
+            if (mean := cell.mean(metric)) is not None:
+                means.setdefault((cell.fraction, metric), []).append(mean)
+    return {key: _figure(max(values)) for key, values in means.items() if len(values) > 1}
+
+
+def _notes(summary: Summary) -> str:
+    lines = [
+        "Percent; mean (sample standard deviation) over seeds. Dice is 2 IoU / (1 + IoU) per class, averaged. Bold: "
+        "the best mean of its share of labels, among the rows that have finished with every seed."
+    ]
+    source = f"[{read_json(PAPER)['source']}](https://arxiv.org/abs/2301.13141)"
+    if any(cell.paper for cell in summary.cells):
+        scale = summary.description["scale"]
+        reservation = "" if scale == "full" else f"; its runs are full size, these are of the scale {scale}"
+        lines.append(f"paper: {source}{reservation}.")
+    if any(metric not in cell.paper for cell in summary.cells for metric in METRICS):
+        lines.append(f"`{UNKNOWN}` under paper: that figure is not in crcfp_jax/tables/paper.json.")
+    for fact, values in summary.differing.items():
+        groups = "; ".join(f"{value} in {_names(names)}" for value, names in values.items())
+        lines.append(f"**The runs differ in {fact}**: {groups}.")
+    return "\n\n".join(lines)
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+
+
+def comma_separated(summary: Summary) -> str:
+    """The whole of table.csv: one line per cell; numbers in percent, empty where there are none."""
+    out = io.StringIO()
+    about = summary.description
+    heads = ["table", "data", "scale", "fraction", "system", "value", "n", "seeds", "missing_seeds", "failed_seeds"]
+    heads += [f"{metric}{end}" for metric in METRICS for end in ("", "_sd")] + [f"paper_{metric}" for metric in METRICS]
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(heads)
+    for cell in summary.cells:
+        finished = sorted(cell.figures["mean_iou"])
+        row = [about["table"], about["data"], about["scale"], cell.fraction, cell.system, cell.value, len(finished)]
+        row += [" ".join(map(str, seeds)) for seeds in (finished, cell.missing, cell.failed)]
+        row += [_number(figure(metric)) for metric in METRICS for figure in (cell.mean, cell.deviation)]
+        writer.writerow(row + [_number(cell.paper.get(metric)) for metric in METRICS])
+    return out.getvalue()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
