@@ -78,6 +78,16 @@ def test_cells_are_different_and_of_their_image():
         sample_cells(keys(), features, labels, 7)
 
 
+def test_cells_that_are_not_to_be_kept_come_last():
+    features, labels = maps()
+    kept = labels % 3 != 0  # four cells of six
+    labels = jnp.where(kept, labels, bank.EMPTY)
+    _, four = sample_cells(keys(), features, labels, 4)
+    assert (np.sort(four, axis=1) == np.asarray(labels)[np.asarray(kept)].reshape(4, 4)).all()
+    _, five = sample_cells(keys(), features, labels, 5)
+    assert ((np.asarray(five) == bank.EMPTY).sum(1) == 1).all()
+
+
 def test_choice_depends_on_the_key_alone():
     features, labels = maps()
     everything = sample_cells(keys(), features, labels, 3)[1]

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from crcfp_jax.models.adversarial import vat
+from crcfp_jax.models.guided import find_objects, guided_cutout
 from crcfp_jax.models.heads import AuxiliaryClassifiers, Classifier, Projector
-from crcfp_jax.models.perturbations import PERTURBATIONS
+from crcfp_jax.models.perturbations import feature_noise
 
 FEATURES = jnp.asarray(np.random.default_rng(1).random((3, 4, 5, 8), np.float32))
 KEYS = jax.random.split(jax.random.key(2), 3)
@@ -40,9 +42,10 @@ def test_projector_of_zero_features_has_a_finite_gradient():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
-KINDS = ("feature_noise", "feature_dropout", "dropout")
+KINDS = ("feature_noise", "guided_cutout", "vat")  # one of each way to perturb
 HEAD = AuxiliaryClassifiers(tuple((name, 2) for name in KINDS), num_classes=4)
-LOGITS = jnp.asarray(np.random.default_rng(2).random((3, 4, 5, 4), np.float32))
+# Regions of several cells, other ones in every example.
+LOGITS = jnp.asarray(np.random.default_rng(2).random((3, 2, 2, 4), np.float32).repeat(2, 1).repeat(3, 2)[:, :, :5])
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +63,18 @@ def plain_auxiliary(params, features):
     for perturbation, name in enumerate(KINDS):
         for classifier in range(2):
             keys = jax.vmap(jax.random.fold_in, (0, None))(KEYS, perturbation * 2 + classifier)
-            perturbed = jax.vmap(PERTURBATIONS[name])(features, keys)
+            kernel = params[name]["kernel"][classifier]
+            perturbed = []
+            for example, key, logit in zip(features, keys, LOGITS, strict=True):
+                match name:
+                    case "feature_noise":
+                        perturbed.append(feature_noise(example, key))
+                    case "guided_cutout":
+                        perturbed.append(guided_cutout(example, key, find_objects(logit)))
+                    case "vat":
+                        perturbed.append(vat(example, key, lambda z, kernel=kernel: z @ kernel))
             bias = params[name]["bias"][classifier].reshape(1, 1, 1, 4)
-            logits.append(perturbed @ params[name]["kernel"][classifier] + bias)
+            logits.append(jnp.stack(perturbed) @ kernel + bias)
     return jnp.stack(logits)
 
 

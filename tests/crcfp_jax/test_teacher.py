@@ -7,6 +7,7 @@ import pytest
 from tiny import tiny_batch, tiny_config, tiny_parts, tiny_state
 
 from crcfp_jax import bank as banks
+from crcfp_jax.checkpoint import Checkpoints
 from crcfp_jax.losses.cross_patch import clear_cells
 from crcfp_jax.step import make_train_step
 from crcfp_jax.teacher import Taught, cross_patch_term, follow
@@ -66,6 +67,23 @@ def test_cross_patch_contrast_by_hand(monkeypatch):
     np.testing.assert_allclose(metrics["bank"], [0.25, 0.25])
 
 
+def test_unclear_patches_give_neither_anchors_nor_negatives(monkeypatch):
+    config = tiny_config(method="cdcl", cdcl__patch=2, cdcl__negatives=8, contrastive__temperature=1.0)
+    monkeypatch.setattr(Heads, "apply", lambda self, method, x: TwoCells().apply(None, x, method))
+    heads = Heads(tiny_parts(config)[0], {}, None)
+    # Three patches of 2 x 2: nuclei but for one cell, half and half, background.
+    labels = jnp.asarray([[[1, 1, 1, 0, 0, 0], [1, 0, 1, 0, 0, 0]]], jnp.int32)
+    teacher = jnp.where(labels[..., None] == 1, jnp.asarray([1.0, 0.0]), jnp.asarray([0.0, 1.0]))
+    student = teacher.at[:, :, 2:4].set(-1.0)  # far off, and of no account
+    taught = Taught(jnp.zeros((1, 2, 6, 2)), teacher, labels)
+    loss, bank, metrics = cross_patch_term(heads, student, taught, banks.empty(8, 2), KEY, config)
+    # Three cells of nuclei against four of background, and the other way round.
+    nuclei, background = np.log(1 + 4 * np.exp(-1)), np.log(1 + 3 * np.exp(-1))
+    np.testing.assert_allclose(loss, (3 * nuclei + 4 * background) / 7, rtol=1e-5)
+    assert sorted(np.asarray(bank.labels).tolist()) == [-1, 0, 0, 0, 0, 1, 1, 1]
+    np.testing.assert_allclose(metrics["positives"], [4 / 12, 3 / 12], rtol=1e-6)
+
+
 def test_the_teacher_is_the_average_of_the_first_steps_then_a_moving_one():
     steps = [jnp.asarray(value) for value in (2.0, 4.0, 9.0)]
     teacher = jnp.asarray(100.0)  # the initial one, which must not linger
@@ -77,7 +95,7 @@ def test_the_teacher_is_the_average_of_the_first_steps_then_a_moving_one():
 
 @pytest.fixture(scope="module")
 def steps():
-    """The state before and after each of three steps of CDCL."""
+    """The states before and after three steps of CDCL, the last metrics, the step and its settings."""
     config = tiny_config(method="cdcl", cdcl__teacher_decay=0.6)
     network, method, optimizer = tiny_parts(config)
     step = jax.jit(make_train_step(network, method, config, optimizer))
@@ -85,11 +103,11 @@ def steps():
     for _ in range(3):
         state, metrics = step(states[-1], tiny_batch(config), KEY)
         states.append(state)
-    return states, metrics
+    return states, metrics, step, config
 
 
 def test_a_step_moves_the_teacher_by_exactly_its_average(steps):
-    states, _ = steps
+    states = steps[0]
     for number, decay in enumerate((0.0, 0.5, 0.6)):
         before, after = states[number], states[number + 1]
         jax.tree.map(
@@ -102,8 +120,16 @@ def test_a_step_moves_the_teacher_by_exactly_its_average(steps):
         )
 
 
+def test_a_restored_teacher_goes_on_to_the_bit(steps, tmp_path):
+    states, _, step, config = steps
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(states[1], states[1].batch_stats, {}, {})
+    restored, _ = checkpoints.restore(1, tiny_state(config))
+    jax.tree.map(np.testing.assert_array_equal, restored, states[1])
+    jax.tree.map(np.testing.assert_array_equal, step(restored, tiny_batch(config), KEY)[0], states[2])
+
+
 def test_the_step_tells_of_the_teachers_patches(steps):
-    states, metrics = steps
-    assert metrics["share/bank_filled"] == pytest.approx(float(np.mean(np.asarray(states[-1].bank.labels) >= 0)))
+    _, metrics, _, _ = steps
     assert metrics["positives"].shape == metrics["bank"].shape == metrics["confident"].shape == (2,)
     assert float(metrics["loss/teacher_consistency"]) > 0
