@@ -22,7 +22,7 @@ FIGURES = {
     "clusters": "clusters",
     "embeddings": "umaps",
 }
-PACKAGES = ("matplotlib", "umap")
+PACKAGES = {"matplotlib": tuple(FIGURES), "umap": ("embeddings",)}  # package -> figures that need it
 
 
 def chosen(only: str | None) -> list[str]:
@@ -34,9 +34,9 @@ def chosen(only: str | None) -> list[str]:
     return names
 
 
-def check_packages(find: Callable[[str], object] = importlib.util.find_spec) -> None:
-    """Raises UserError where a package of the extra 'figures' is missing."""
-    missing = [name for name in PACKAGES if find(name) is None]
+def check_packages(names: Sequence[str], find: Callable[[str], object] = importlib.util.find_spec) -> None:
+    """Raises UserError where a package of the extra 'figures' that these figures need is missing."""
+    missing = [package for package, users in PACKAGES.items() if set(users) & set(names) and find(package) is None]
     if missing:
         raise UserError(
             f"figures need {' and '.join(missing).replace('umap', 'umap-learn')}: "
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, help="of the runs that are compared (default: likewise)")
     options = parser.parse_args(arguments)
     names = chosen(options.only)
-    check_packages()
+    check_packages(names)
     runs, unfinished = find_runs(options.paths)
     comparison = compare(runs, options.fraction, options.seed)
     if unfinished:

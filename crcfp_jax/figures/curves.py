@@ -20,10 +20,10 @@ class Sweep:
     scores: dict[int, dict[int, float]]  # swept number -> seed -> mIoU
 
     def means(self) -> tuple[list[int], np.ndarray, np.ndarray]:
-        """Swept numbers ascending, mean mIoU, and standard deviation over seeds (0 for a single seed)."""
+        """Swept numbers ascending, mean mIoU, and standard deviation over seeds (NaN for a single seed)."""
         values = sorted(self.scores)
         seeds = [np.asarray(list(self.scores[value].values())) for value in values]
-        deviations = [scores.std(ddof=1) if len(scores) > 1 else 0.0 for scores in seeds]
+        deviations = [scores.std(ddof=1) if len(scores) > 1 else np.nan for scores in seeds]
         return values, np.asarray([scores.mean() for scores in seeds]), np.asarray(deviations)
 
 
@@ -55,7 +55,7 @@ def draw_sweeps(curves: Sequence[Sweep], label: str, *, logarithmic: bool, paper
     axes = figure.add_subplot()
     for curve, colour, marker in zip(curves, CYCLE * len(curves), MARKERS * len(curves), strict=False):
         values, means, deviations = curve.means()
-        if deviations.any():
+        if np.isfinite(deviations).any():
             axes.fill_between(values, means - deviations, means + deviations, color=colour, alpha=0.18, linewidth=0)
         points = [(value, score) for value in values for score in curve.scores[value].values()]
         axes.plot(*zip(*points, strict=True), ".", color=colour, alpha=0.5, markersize=6, markeredgewidth=0)

@@ -88,8 +88,15 @@ def _values(rows: Sequence[dict], **wanted: str) -> list[float]:
     return [r["iou"] for r in rows if r["iou"] is not None and all(r[key] == value for key, value in wanted.items())]
 
 
+def common_seeds(rows: Sequence[dict], systems: Sequence[str]) -> list[dict]:
+    """The rows of seeds that all these systems have: other seeds are other labelled images."""
+    seeds = set.intersection(*({row["seed"] for row in rows if row["system"] == system} for system in systems))
+    return [row for row in rows if row["seed"] in seeds]
+
+
 def _dumbbells(axes: Axes, rows: Sequence[dict], names: Sequence[str], systems: Sequence[str]) -> None:
     """A bar a class between the systems' means; the seeds' points above (first system) and below."""
+    rows = common_seeds(rows, systems)
     for place, name in enumerate(names):
         ends = []
         for system, shift in zip(systems, (-SHIFT, SHIFT), strict=True):
@@ -107,19 +114,26 @@ def _dumbbells(axes: Axes, rows: Sequence[dict], names: Sequence[str], systems: 
 
 
 def _by_labels(axes: Axes, rows: Sequence[dict]) -> None:
-    """Lines of the means, bars of one standard deviation, points of the seeds; systems side by side at each share."""
+    """Lines of the means, bars of one standard deviation, points of the seeds; systems side by side at each share.
+
+    A mean of fewer seeds than another system has at that share is hollow: it is of other labelled images.
+    """
     fractions = sorted({row["fraction"] for row in rows}, key=Fraction)
     systems = [system for system in SYSTEMS if any(row["system"] == system for row in rows)]
     for number, system in enumerate(systems):
         style, shift = look(system), STEP * (number - (len(systems) - 1) / 2)
         points = [(place + shift, _values(rows, system=system, fraction=name)) for place, name in enumerate(fractions)]
+        most = [max(len(_values(rows, system=other, fraction=name)) for other in systems) for name in fractions]
+        hollow = [(x, values) for (x, values), count in zip(points, most, strict=True) if 0 < len(values) < count]
         points = [(x, values) for x, values in points if values]
         for x, values in points:
             axes.plot([x] * len(values), values, ".", color=style.colour, alpha=0.45, markeredgewidth=0)
+        for x, values in hollow:
+            axes.plot(x, np.mean(values), style.marker, color=style.colour, markerfacecolor="white", zorder=4)
         axes.errorbar(
             [x for x, _ in points],
             [np.mean(values) for _, values in points],
-            [np.std(values, ddof=1) if len(values) > 1 else 0.0 for _, values in points],
+            [np.std(values, ddof=1) if len(values) > 1 else np.nan for _, values in points],
             color=style.colour, marker=style.marker, linewidth=1.0, elinewidth=0.8, zorder=3,
         )  # fmt: skip
     axes.set_xticks(range(len(fractions)), fractions)

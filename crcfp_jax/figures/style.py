@@ -69,7 +69,7 @@ LOOKS = {
     "supervised_plain": Look("Supervised, plain", "#A6ACB2", "v"),
     "supervised": Look("Supervised", BLACK, "o"),
     "supervised_recalibrated": Look("Supervised, recal.", GREY, "^"),
-    "cct": Look("CCT", ORANGE, "s"),
+    "cct": Look("CCT", ORANGE, "p"),
     "cac": Look("CAC", SKY, "D"),
     "cdcl": Look("CDCL", PURPLE, "P"),
     "crcfp_s1": Look("CRCFP scheme 1", SKY, "D"),

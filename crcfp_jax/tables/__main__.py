@@ -7,7 +7,7 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -67,9 +67,24 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--methods", type=_words, metavar="A,B", help=f"some of {', '.join([*SYSTEMS, *SAME])}")
     parser.add_argument("--fractions", type=_fractions, metavar="1/8,1/4", help="shares of the labels")
     parser.add_argument("--seeds", type=_seeds, default=[1, 2, 3], metavar="1,2,3", help="default 1,2,3")
-    parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="do every N-th run, from the I-th")
+    parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="do the I-th of N equal parts")
     parser.add_argument("--dry_run", action="store_true", help="print the runs, their states and commands; do nothing")
     return parser
+
+
+def command_line(options: argparse.Namespace, user: Mapping[str, str]) -> str:
+    """The command as others would give it: without this machine's folders, and the same for every shard."""
+    words = ["python", "-m", "crcfp_jax.tables", str(options.table), "--workdir", "W"]
+    for name in ("data", "scale"):
+        if value := getattr(options, name):
+            words += [f"--{name}", value]
+    for name in ("methods", "fractions", "seeds"):
+        if values := getattr(options, name):
+            words += [f"--{name}", ",".join(map(str, values))]
+    for key, value in user.items():
+        if key != "data.dir":
+            words.append(f"--config.{key}={Path(value).name if Path(value).is_absolute() else value}")
+    return shlex.join(words)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,8 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         dry_run(grid, folder, options.shard)
         return 0
-    command = shlex.join(["python", "-m", "crcfp_jax.tables", *arguments])
-    return run_grid(grid, folder, steps, options.shard, command)
+    return run_grid(grid, folder, steps, options.shard, command_line(options, user))
 
 
 if __name__ == "__main__":

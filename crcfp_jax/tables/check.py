@@ -13,7 +13,7 @@ from crcfp_jax.models.pretrained import find_file
 from crcfp_jax.run import check_resumable, settings
 from crcfp_jax.step import check_step
 from crcfp_jax.tables.definitions import Data, Table
-from crcfp_jax.tables.folder import FINISHED, GridFolder
+from crcfp_jax.tables.folder import FINISHED, SHARED, GridFolder
 from crcfp_jax.tables.lists import check_split
 from crcfp_jax.tables.plan import Grid, allowed_negatives, base_settings, config_file
 from data_pipelines.errors import UserError
@@ -107,8 +107,12 @@ def _check_run_folder(path: Path, current: dict) -> None:
     if not (path / "config.json").is_file():
         return
     stored = read_json(path / "config.json")
-    if check_resumable(stored, current, path):  # harmless for one run, but not for a table
-        was, now = stored["train"]["steps"], current["train"]["steps"]
-        raise UserError(
-            f"{path} holds a run of {was} steps, not {now}: runs of a table take equally many; give another --workdir"
-        )
+    check_resumable(stored, current, path)
+    for key in sorted(SHARED):  # may change in one run, but not between the runs of a table
+        section, name = key.split(".")
+        was, now = stored[section][name], current[section][name]
+        if was != now:
+            raise UserError(
+                f"{path} holds a run with config.{key}={was!r}, not {now!r}; the runs of a table must agree on it: "
+                "give another --workdir"
+            )

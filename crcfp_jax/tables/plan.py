@@ -11,6 +11,7 @@ from crcfp_jax.tables.definitions import BINARY, SAME, SYSTEMS, TABLES, Data, Sw
 from data_pipelines.errors import UserError
 
 ROOT = Path(crcfp_jax.__file__).resolve().parents[1]
+DEFINING = {key for system in SYSTEMS.values() for key in system.settings} - {"method"}
 OWN = {"method": "--methods", "fraction": "--fractions", "seed": "--seeds", "data.name": "--data"}
 
 
@@ -111,6 +112,8 @@ def read_settings(words: Sequence[str], table: Table) -> dict[str, str]:
         key, value = match.groups()
         if key in OWN:
             raise UserError(f"command line: config.{key} is set by the grid: use {OWN[key]}")
+        if key in DEFINING:
+            raise UserError(f"command line: config.{key} is what tells some systems apart: choose them by --methods")
         if key in table.settings or (table.sweep and key == table.sweep.key):
             raise UserError(f"command line: config.{key} is what this table sets itself: leave it out")
         settings[key] = value

@@ -54,7 +54,8 @@ def _head(summary: Summary) -> str:
 def _rows(summary: Summary) -> str:
     sweep = TABLES[summary.description["table"]].sweep
     heads = ["labels", "system", *([sweep.label] if sweep else []), "runs"]
-    heads += [head for name in METRICS.values() for head in (name, "paper")]
+    known = {metric for metric in METRICS if any(metric in cell.paper for cell in summary.cells)}
+    heads += [head for metric, name in METRICS.items() for head in (name, *(["paper"] if metric in known else []))]
     left = 2
     lines = [_line(heads), _line(["---"] * left + ["---:"] * (len(heads) - left))]
     best = _best(summary.cells)
@@ -63,7 +64,9 @@ def _rows(summary: Summary) -> str:
         for metric in METRICS:
             text = _mean(cell, metric)
             bold = best.get((cell.fraction, metric)) == text.partition(" ")[0] and cell in _complete(summary.cells)
-            words += [f"**{text}**" if bold else text, _figure(cell.paper.get(metric))]
+            words.append(f"**{text}**" if bold else text)
+            if metric in known:
+                words.append(_figure(cell.paper.get(metric)))
         lines.append(_line(words))
     return "\n".join(lines)
 
@@ -117,9 +120,9 @@ def _notes(summary: Summary) -> str:
     if any(cell.paper for cell in summary.cells):
         scale = summary.description["scale"]
         reservation = "" if scale == "full" else f"; its runs are full size, these are of the scale {scale}"
-        lines.append(f"paper: {source}{reservation}.")
-    if any(metric not in cell.paper for cell in summary.cells for metric in METRICS):
-        lines.append(f"`{UNKNOWN}` under paper: that figure is not in crcfp_jax/tables/paper.json.")
+        lines.append(f"paper: {source}{reservation}. `{UNKNOWN}`: that figure is not in crcfp_jax/tables/paper.json.")
+    elif summary.description["data"] in ("bcss", "monuseg"):
+        lines.append("The paper's figures for this table are missing: they are not in crcfp_jax/tables/paper.json.")
     for fact, values in summary.differing.items():
         groups = "; ".join(f"{value} in {_names(names)}" for value, names in values.items())
         lines.append(f"**The runs differ in {fact}**: {groups}.")

@@ -20,9 +20,12 @@ POLL = 1.0  # seconds between two looks at a run
 
 
 def shard_of(grid: Grid, shard: tuple[int, int]) -> tuple[Run, ...]:
-    """The runs of shard (i, n): every n-th, from the i-th."""
+    """The runs of shard (i, n): one of every n, another place each time.
+
+    Were it always the same place, a shard could get all runs of the slowest system.
+    """
     index, count = shard
-    return grid.runs[index - 1 :: count]
+    return tuple(run for place, run in enumerate(grid.runs) if (place + place // count) % count == index - 1)
 
 
 def dry_run(grid: Grid, folder: GridFolder, shard: tuple[int, int]) -> None:

@@ -17,8 +17,9 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator["Stop"]:
-        """Notes SIGTERM, SIGINT and SIGHUP instead of dying of them."""
+        """Notes SIGTERM, SIGINT and SIGHUP instead of dying of them; one that is ignored (nohup) stays so."""
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        numbers = tuple(number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN)
         before = {number: signal.signal(number, self._note) for number in numbers}
         try:
             yield self

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from crcfp_jax.methods import TERMS
-from crcfp_jax.tables.__main__ import main
+from crcfp_jax.tables.__main__ import command_line, main, make_parser
 from crcfp_jax.tables.check import load_config
 from crcfp_jax.tables.definitions import DATA, SAME, SYSTEMS, TABLES
 from crcfp_jax.tables.plan import Grid, allowed_negatives, choose_systems, config_file, make_runs, read_settings
+from crcfp_jax.tables.runner import shard_of
 from data_pipelines.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +132,22 @@ def test_a_dry_run_prints_every_command_and_makes_nothing(data_dir, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_tables_command_names_no_folder_of_this_machine():
+    words = ["2", "--workdir", "/home/me/W", "--seeds", "1,2", "--shard", "1/4", "--methods", "cac,crcfp"]
+    user = {"data.dir": "/home/me/data", "model.pretrained": "/home/me/r50.safetensors", "data.split_unit": "image"}
+    assert command_line(make_parser().parse_args(words), user) == (
+        "python -m crcfp_jax.tables 2 --workdir W --scale full --methods cac,crcfp --seeds 1,2 "
+        "--config.model.pretrained=r50.safetensors --config.data.split_unit=image"
+    )
+
+
+def test_shards_take_turns():
+    runs = make_runs(None, ["supervised", "crcfp"], ["1/8"], [1, 2, 3])
+    grid = Grid(1, DATA["bcss"], "full", {}, runs)
+    parts = [[run.system for run in shard_of(grid, (index, 2))] for index in (1, 2)]
+    assert parts == [["supervised", "crcfp", "supervised"], ["crcfp", "supervised", "crcfp"]]
+
+
 def test_a_dry_run_builds_no_data(tmp_path, capsys):
     words = ["1", "--data", "synthetic", "--scale", "small", "--dry_run", "--workdir", str(tmp_path / "W")]
     assert main([*words, "--methods", "crcfp", f"--config.data.dir={tmp_path / 'data'}"]) == 0
@@ -156,6 +173,7 @@ def test_states_are_told(tables, tmp_path):
         (["8"], "invalid choice: 8"),
         (["1", "--methods", "unet"], "--methods unet is unknown; known: supervised_plain, supervised"),
         (["1", "--methods", ","], "is empty"),
+        (["1", "--config.augment.labelled=False"], "config.augment.labelled is what tells some systems apart"),
         (["1", "--methods", "cdcl"], "--methods cdcl: it takes two classes, synthetic has 5"),
         (["5", "--methods", "cct"], "config.contrastive.negatives, which this table varies, has no effect on it"),
         (["1", "--fractions", "0.5"], "'0.5' is not a fraction"),
@@ -231,7 +249,7 @@ def test_a_run_folder_with_other_settings_is_refused(tables, data_dir, tmp_path)
     tables(*words, "--dry_run")
     for change, named in (
         ("--config.model.width=16", "config.model.width was 32, now 16"),
-        ("--config.train.steps=7", "holds a run of 500 steps, not 7"),
+        ("--config.train.steps=7", "holds a run with config.train.steps=500, not 7"),
     ):
         with pytest.raises(UserError, match=named):
             tables(*words, change)
