@@ -115,7 +115,7 @@ def test_rows_stand_by_fraction_and_system_and_the_best_complete_one_is_bold(gri
     assert rows[0][3] == "50.0" and rows[2][3] == "99.0"
     assert (rows[1][3], rows[3][3]) == ("61.0 (1.4)", "**71.0 (1.4)**")
     assert (rows[1][4], rows[3][4]) == ("**81.0 (0.0)**", "80.0 (0.0)")
-    assert rows[1][7] == rows[3][7] == "**90.0 (0.0)**"  # equal
+    assert rows[1][5] == rows[3][5] == "**90.0 (0.0)**"  # equal
 
 
 def test_missing_and_failed_seeds_are_marked(grid):
