@@ -53,7 +53,7 @@ def losses(run: History) -> Section:
     ]
     for key, label, meaning in (
         ("gradient_norm", "gradient norm", "length of the gradient over all parameters"),
-        ("validation/mean_iou", "validation mIoU", "in percent; of the labelled images held back for it"),
+        ("validation/mean_iou", "validation mIoU", "in percent; on images that no training sees"),
     ):
         if run.has(key):
             rows.append(Row(label, run.over_time(key), meaning=meaning))
