@@ -59,7 +59,7 @@ def test_one_device_agrees_with_four(four_devices):
     assert_same_steps(make_stepper(tiny_config(), 1), *four_devices)
 
 
-@pytest.mark.parametrize("method", ["cct", "cdcl"])
+@pytest.mark.parametrize("method", [pytest.param("cct", marks=pytest.mark.slow), "cdcl"])
 def test_one_device_agrees_with_four_for_the_other_methods(method):
     config = tiny_config(
         method=method, cct__classifiers=(1,) * 7, cct__ramp_up=0.0, cdcl__ramp_up=0.0, cdcl__teacher_decay=0.6

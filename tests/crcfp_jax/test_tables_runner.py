@@ -53,6 +53,8 @@ result = {"mean_iou": 50.0 + len(folder.name), "mean_dice": 60.0, "accuracy": 70
 """
 # The command itself, with that in the place of crcfp_jax.main.
 DRIVER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test suite in the background of a script ignores it
 import sys
 from crcfp_jax.cli import run_main
 from crcfp_jax.tables import __main__, plan
