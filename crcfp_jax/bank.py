@@ -72,7 +72,8 @@ def sample_cells(
 
 def mix(bank: Bank, num_classes: int) -> dict[str, Array]:
     """What the bank holds: `bank` [num_classes], share of all slots with each class; `share/bank_filled`, its sum."""
-    shares = jnp.stack([jnp.mean((bank.labels == number).astype(jnp.float32)) for number in range(num_classes)])
+    of_class = bank.labels.reshape(-1, 1) == jnp.arange(num_classes).reshape(1, -1)
+    shares = jnp.mean(of_class, axis=0, dtype=jnp.float32)
     return {"bank": shares, "share/bank_filled": jnp.sum(shares)}
 
 

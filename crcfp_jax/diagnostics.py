@@ -46,5 +46,7 @@ def contrast_metrics(heads: Heads, seen: Contrasted, bank: Bank) -> Metrics:
 def class_shares(
     heads: Heads, classes: Int[Array, "*shape"], mask: Bool[Array, "*shape"], num_classes: int
 ) -> Float[Array, " {num_classes}"]:
-    """Of all places, the share that are in the mask and of each class."""
-    return jnp.stack([heads.share(mask & (classes == number)) for number in range(num_classes)])
+    """Of all places, the share that are in the mask and of each class; one sum over the replicas for all classes."""
+    of_class = classes.reshape(-1, 1) == jnp.arange(num_classes).reshape(1, -1)
+    shares = jnp.mean(of_class & mask.reshape(-1, 1), axis=0, dtype=jnp.float32)
+    return shares if heads.axis_name is None else jax.lax.pmean(shares, heads.axis_name)

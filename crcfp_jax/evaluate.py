@@ -24,7 +24,7 @@ from crcfp_jax.run import restore_for_evaluation
 from crcfp_jax.windows import Evaluator, predict_probabilities
 from data_pipelines import loaders
 from data_pipelines.errors import UserError
-from data_pipelines.records import IGNORED, DataSet, Record
+from data_pipelines.records import IGNORED, DataSet, Record, evenly
 
 
 def evaluate(
@@ -55,7 +55,7 @@ def evaluate(
     if not records:
         raise UserError(f"data set {data_set.name}: nothing to evaluate, the split holds no image")
     share = len(range(process_index, len(records), process_count))
-    wanted = set(np.linspace(0, share - 1, min(samples, share)).round().astype(int).tolist())
+    wanted = set(evenly(share, samples))
     confusion = np.zeros((evaluator.num_classes, evaluator.num_classes), np.int64)
     kept, count = [], 0
     examples: Iterable[tuple] = ()

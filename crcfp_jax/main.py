@@ -70,9 +70,9 @@ def _build_synthetic(data_dir: str) -> None:
     import jax
 
     from data_pipelines.build import build
-    from data_pipelines.records import data_set_path
+    from data_pipelines.records import is_built
 
-    if jax.process_index() == 0 and not (data_set_path(data_dir, "synthetic") / "index.json").exists():
+    if jax.process_index() == 0 and not is_built(data_dir, "synthetic"):
         build("synthetic", None, data_dir)
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils

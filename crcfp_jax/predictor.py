@@ -17,7 +17,7 @@ from crcfp_jax.augment import normalise
 from crcfp_jax.models.network import Network
 from crcfp_jax.windows import Evaluator, scaled_size
 from data_pipelines import geometry
-from data_pipelines.records import DataSet, Record
+from data_pipelines.records import DataSet, Record, evenly
 
 RECALIBRATION_BATCH = 32  # windows normalised together
 
@@ -109,10 +109,9 @@ def recalibration_windows(
     data_set: DataSet, records: Sequence[Record], *, count: int, side: int, base_size: int
 ) -> UInt8[np.ndarray, "n s s 3"]:
     """At most `count` windows of the given training images, evenly spread, cut as for evaluation; no mask is read."""
-    places = np.unique(np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int))
     sources = {split: data_set.source(split, labels=False) for split in {record.split for record in records}}
     windows = []
-    for number, record in enumerate(records[place] for place in places):
+    for number, record in enumerate(records[place] for place in evenly(len(records), count)):
         image = sources[record.split][record.position]["image"]
         image, _ = geometry.resize(image, None, *scaled_size(*image.shape[:2], base_size))
         cut, _ = geometry.cut_windows(image, side)

@@ -15,7 +15,7 @@ from crcfp_jax.predictor import Recalibration, make_evaluator, recalibration_win
 from crcfp_jax.progress import TrainingProgress
 from crcfp_jax.report import MetricWriter
 from crcfp_jax.state import TrainState
-from data_pipelines.records import Record
+from data_pipelines.records import Record, evenly
 
 PICTURES = 4  # samples in a picture of predictions
 
@@ -84,8 +84,7 @@ class Scorer:
         elif pictured:
             records = [record for record in split.validation or split.labelled if record.annotated]
             count = PICTURES * jax.process_count()  # every process evaluates its share; the first draws its own
-            places = np.unique(np.linspace(0, len(records) - 1, count).round().astype(int))
-            _, samples = self.evaluate(variables, [records[place] for place in places])
+            _, samples = self.evaluate(variables, [records[place] for place in evenly(len(records), count)])
         if pictured and jax.process_index() == 0:
             name = "validation" if split.validation else "training"
             picture = self.save_picture(samples, f"{name}_{step:06d}")

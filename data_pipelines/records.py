@@ -123,6 +123,16 @@ def build_command(name: str, data_dir: str | os.PathLike, raw_dir: str | os.Path
     return shlex.join(["python", "-m", "data_pipelines.build", name, *raw, "--data_dir", str(data_dir)])
 
 
+def is_built(data_dir: str | os.PathLike, name: str) -> bool:
+    """Whether a data set has been built there: its index is written last."""
+    return (data_set_path(data_dir, name) / "index.json").exists()
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """At most `wanted` of the numbers below `count`, evenly spread from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist()
+
+
 def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
     """Opens a built data set.
 

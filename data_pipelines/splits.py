@@ -56,7 +56,7 @@ def make_split(data_set: DataSet, fraction: str, seed: int, *, unit: str = "defa
     Raises:
       UserError: unknown fraction, unit or data set, or units that the data set lacks.
     """
-    units = _units(data_set.name, unit)
+    units = split_lists(data_set.name, unit)
     if fraction not in units["fractions"]:
         known = ", ".join(units["fractions"])
         raise UserError(f"unknown fraction {fraction!r} for {data_set.name} by {units['name']}; known: {known}")
@@ -91,9 +91,17 @@ def make_split(data_set: DataSet, fraction: str, seed: int, *, unit: str = "defa
     return Split(tuple(labelled), tuple(unlabelled), tuple(held_out), tuple(test))
 
 
-def _units(name: str, unit: str) -> dict:
-    """Returns the lists of a unit, and its name under 'name'."""
-    path = Path(__file__).parent / "splits" / f"{name}.json"
+def lists_path(name: str) -> Path:
+    """The file that a data set's split lists stand in."""
+    return Path(__file__).parent / "splits" / f"{name}.json"
+
+
+def split_lists(name: str, unit: str) -> dict:
+    """Returns the lists of a split unit ('default' resolved), and its name under 'name'.
+
+    Raises UserError for a data set without lists, or one that isn't split by this unit.
+    """
+    path = lists_path(name)
     if not path.is_file():
         raise UserError(f"no split lists for data set {name!r}; add {path}")
     lists = json.loads(path.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from crcfp_jax.figures.runs import MissingRuns
 from crcfp_jax.metrics import confusion_matrix, mean_iou
 from crcfp_jax.windows import predict_probabilities
 from data_pipelines.loaders import evaluation_examples
-from data_pipelines.records import IGNORED, Record
+from data_pipelines.records import IGNORED, Record, evenly
 
 MOST = 200  # test images that are looked at, evenly spread over the split
 LEAST_SHARE = 0.02  # of the labelled pixels, that two classes must have for an image to show a boundary
@@ -26,11 +26,6 @@ class Example:
     record: Record
     image: UInt8[np.ndarray, "h w 3"]
     label: UInt8[np.ndarray, "h w"]
-
-
-def evenly(count: int, wanted: int) -> list[int]:
-    """At most `wanted` of the numbers below `count`, evenly spread from the first to the last."""
-    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist()
 
 
 def class_shares(label: UInt8[np.ndarray, "..."]) -> Float[np.ndarray, "256"]:

@@ -15,13 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import distance_transform_edt
 
-from crcfp_jax.figures.choice import Example, evenly, mixed_examples, shown_examples
+from crcfp_jax.figures.choice import Example, mixed_examples, shown_examples
 from crcfp_jax.figures.models import Model, restore
 from crcfp_jax.figures.runs import SEMI_SUPERVISED, SUPERVISED, Comparison, Run
 from crcfp_jax.figures.style import Drawing, look, picture_grid, styled
 from crcfp_jax.windows import scaled_size
 from data_pipelines import geometry
-from data_pipelines.records import IGNORED
+from data_pipelines.records import IGNORED, evenly
 
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # half of the eight: a distance counts for both its ends
 IMAGES = 32  # over which the ratios are averaged

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from crcfp_jax.figures.choice import Example, class_shares, evenly, mixed_examples
+from crcfp_jax.figures.choice import Example, class_shares, mixed_examples
 from crcfp_jax.figures.models import Model
 from crcfp_jax.figures.runs import MissingRuns
 from crcfp_jax.windows import scaled_size
 from data_pipelines import geometry
-from data_pipelines.records import IGNORED
+from data_pipelines.records import IGNORED, evenly
 
 CONTEXTS = 3  # windows along each axis
 ROOM = 1.5  # least side of the image, in windows

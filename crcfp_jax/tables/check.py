@@ -14,10 +14,10 @@ from crcfp_jax.run import check_resumable, settings
 from crcfp_jax.step import check_step
 from crcfp_jax.tables.definitions import Data, Table
 from crcfp_jax.tables.folder import FINISHED, SHARED, GridFolder
-from crcfp_jax.tables.lists import check_split
 from crcfp_jax.tables.plan import Grid, allowed_negatives, base_settings, config_file
 from data_pipelines.errors import UserError
-from data_pipelines.records import data_set_path
+from data_pipelines.records import is_built
+from data_pipelines.splits import ALL, lists_path, split_lists
 
 
 def load_config(file: str, changes: Mapping[str, str]) -> ConfigDict:
@@ -75,7 +75,7 @@ def check_runs(grid: Grid, folder: GridFolder, *, build: bool) -> dict[str, int]
     """
     configs = {run: load_config(grid.config_file, grid.run_settings(run)) for run in grid.runs}
     for run, config in configs.items():
-        check_split(config.data.name, config.data.split_unit, run.fraction, run.seed)
+        _check_split(config.data.name, config.data.split_unit, run.fraction, run.seed)
         learner = build_learner(config, grid.data.classes)
         check_step(config, learner.method, learner.network().context_stride)
     if _data_ready(grid.data.name, config.data.dir, build=build):
@@ -91,9 +91,23 @@ def check_runs(grid: Grid, folder: GridFolder, *, build: bool) -> dict[str, int]
     return {run.name: config.train.steps for run, config in configs.items()}
 
 
+def _check_split(name: str, unit: str, fraction: str, seed: int) -> None:
+    """Raises UserError where a data set has no lists for a fraction, or for a seed although it has some for others."""
+    lists, path = split_lists(name, unit), lists_path(name)
+    if fraction not in lists["fractions"]:
+        known = ", ".join(lists["fractions"])
+        raise UserError(f"--fractions {fraction} is not in {path} for {name} by {lists['name']}; known: {known}")
+    released = lists["labelled"]
+    if released and fraction != ALL and str(seed) not in released:
+        raise UserError(
+            f"--seeds {seed}: {path} lists labelled {lists['name']}s for the seeds {', '.join(released)} only: choose "
+            "from these"
+        )
+
+
 def _data_ready(name: str, data_dir: str, *, build: bool) -> bool:
     """Whether the data set can be opened, once it is built where that is allowed; False for synthetic data only."""
-    if name != "synthetic" or (data_set_path(data_dir, name) / "index.json").exists():
+    if name != "synthetic" or is_built(data_dir, name):
         return True  # a missing one is told by whoever opens it
     if build:
         from data_pipelines.build import build as build_data_set  # slow to import, and rarely needed

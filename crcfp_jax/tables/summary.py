@@ -10,7 +10,7 @@ from typing import Any
 from crcfp_jax.files import read_json
 from crcfp_jax.tables.definitions import SYSTEMS
 from crcfp_jax.tables.folder import GridFolder
-from crcfp_jax.tables.lists import split_lists
+from data_pipelines.splits import split_lists
 
 METRICS = {"mean_iou": "mIoU", "mean_dice": "Dice", "accuracy": "accuracy"}  # key of result.json -> heading
 SETTINGS = ("data fingerprint", "steps", "selection", "split unit")  # the facts that are no versions
@@ -127,7 +127,7 @@ def _facts(folder: GridFolder, name: str, result: Mapping[str, Any] | None) -> d
     if not path.is_file():
         return {}
     config = read_json(path)
-    unit = split_lists(config["data"]["name"], config["data"]["split_unit"])[0]
+    unit = split_lists(config["data"]["name"], config["data"]["split_unit"])["name"]
     values = (config["data_fingerprint"], str(config["train"]["steps"]), config["evaluation"]["selection"], unit)
     facts = dict(zip(SETTINGS, values, strict=True))
     if result is not None:

@@ -12,7 +12,7 @@ from crcfp_jax.figures.choice import Example
 from crcfp_jax.figures.predictions import Compared, draw_predictions, error_colours
 from crcfp_jax.figures.runs import MissingRuns
 from crcfp_jax.figures.style import BLUE, VERMILION
-from data_pipelines.records import ClassInfo, Record
+from data_pipelines.records import ClassInfo, Record, evenly
 
 RECORD = Record("a", "test", 0, "h", "p", "i", 0, 0, True)
 TWO = (ClassInfo("background", (235, 235, 235)), ClassInfo("nuclei", (60, 40, 160)))
@@ -28,7 +28,7 @@ def test_images_are_spread_over_the_ranks_of_difficulty():
     scores = [0.9, 0.1, 0.5, 0.3, 0.7, 0.2]
     assert choice.by_difficulty(scores, 3) == [5, 2, 0]  # ranks 1, 3 and 5 of 0.1 0.2 0.3 0.5 0.7 0.9
     assert choice.by_difficulty(scores, 9) == [1, 5, 3, 2, 4, 0]
-    assert choice.evenly(5, 3) == [0, 2, 4] and choice.evenly(2, 3) == [0, 1]
+    assert evenly(5, 3) == [0, 2, 4] and evenly(2, 3) == [0, 1]
 
 
 def test_an_image_shows_a_boundary_if_two_classes_have_two_percent_each():

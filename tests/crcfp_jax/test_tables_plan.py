@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from crcfp_jax import methods
 from crcfp_jax.methods import TERMS
+from crcfp_jax.tables import definitions
 from crcfp_jax.tables.__main__ import command_line, main, make_parser
 from crcfp_jax.tables.check import load_config
 from crcfp_jax.tables.definitions import DATA, SAME, SYSTEMS, TABLES
@@ -101,6 +103,7 @@ def test_negatives_are_rounded_to_what_can_be_drawn():
 
 def test_definitions_fit_the_methods_data_sets_and_configs():
     assert {system.settings["method"] for system in SYSTEMS.values()} == set(TERMS) - set(SAME)
+    assert definitions.BINARY == methods.BINARY
     for name, data in DATA.items():
         recipe = importlib.import_module(f"data_pipelines.builders.{name}").RECIPE
         assert len(recipe.classes) == data.classes
@@ -190,7 +193,7 @@ def test_states_are_told(tables, tmp_path):
         (["1", "--config.train.steps=0"], "config.train.steps=0 must be greater than 0"),
         (["1", "--config.contrastive.negatives=7"], "config.contrastive.negatives=7 can't be drawn evenly"),
         (["5", "--config.train.unlabelled_batch_size=0"], "config.train.unlabelled_batch_size=0"),
-        (["1", "--config.data.split_unit=slide"], "config.data.split_unit='slide' is unknown for synthetic"),
+        (["1", "--config.data.split_unit=slide"], "unknown split unit 'slide' for synthetic; known: default"),
     ],
 )
 def test_a_wrong_command_line_is_told_before_anything_is_made(tables, tmp_path, words, named):
