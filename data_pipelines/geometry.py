@@ -107,11 +107,20 @@ def cut_windows(image: np.ndarray, side: int) -> tuple[np.ndarray, WindowPlaceme
     return windows, placement
 
 
+def window_weight(side: int) -> np.ndarray:
+    """Weight of a window's pixels, float32 [side, side], where windows overlap.
+
+    It falls linearly from the centre of a window to its border, where a network sees least of the surroundings: no
+    border shows in the result.
+    """
+    ramp = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32) + 0.5
+    return np.outer(ramp, ramp)
+
+
 def join_windows(probabilities: np.ndarray, placement: WindowPlacement) -> np.ndarray:
     """Puts windows [n, side, side, c] float32 together to [h, w, c] float32; where they overlap, their weighted mean.
 
-    The weight falls linearly from the centre of a window to its border, where a network sees least of the surroundings:
-    no border shows in the result.
+    The weights are those of `window_weight`.
     Raises ValueError if the shape does not fit the placement.
     """
     side, origins = placement.side, placement.origins
@@ -120,8 +129,7 @@ def join_windows(probabilities: np.ndarray, placement: WindowPlacement) -> np.nd
     size = (placement.tops[-1] + side, placement.lefts[-1] + side)
     total = np.zeros((*size, probabilities.shape[3]), np.float32)
     weights = np.zeros((*size, 1), np.float32)
-    ramp = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32) + 0.5
-    weight = ramp[:, None, None] * ramp[:, None]
+    weight = window_weight(side)[..., None]
     for window, (top, left) in zip(probabilities, origins, strict=True):
         total[top : top + side, left : left + side] += weight * window
         weights[top : top + side, left : left + side] += weight

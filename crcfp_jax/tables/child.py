@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from crcfp_jax.files import told_plainly
-from crcfp_jax.tables.folder import Lock
+from crcfp_jax.lock import Lock
 from crcfp_jax.tables.plan import ROOT
 
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>

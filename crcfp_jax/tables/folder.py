@@ -1,6 +1,5 @@
 """A grid's folder: where everything lies, what state each run is in, and the locks that keep processes apart."""
 
-import fcntl
 import json
 import os
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crcfp_jax.files import read_json, told_plainly, write_json_atomic
+from crcfp_jax.lock import Lock
 from crcfp_jax.run import CHANGEABLE
 from crcfp_jax.tables.plan import Grid, Run
 from data_pipelines.errors import UserError
@@ -145,37 +145,3 @@ def setting_words(grid: Grid) -> list[str]:
 def _shared(words: Sequence[str]) -> Mapping[str, str]:
     pairs = dict(word.removeprefix("--config.").partition("=")[::2] for word in words)
     return {key: value for key, value in pairs.items() if key not in CHANGEABLE or key in SHARED}
-
-
-class Lock:
-    """A file that one process at a time may hold; the system lets go of it when the last holder ends."""
-
-    def __init__(self, path: Path):
-        with told_plainly(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "ab")  # noqa: SIM115  # closed in close()
-        self.works = True  # False once a file system without locks has been met: nothing can be kept apart there
-
-    def take(self) -> bool:
-        """Takes it if nobody else holds it; says whether it did, or could not know."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            self.works = False
-        return True
-
-    def fileno(self) -> int:
-        """The descriptor, to be passed on to a child that shall hold the lock as long as it lives."""
-        return self._file.fileno()
-
-    def close(self) -> None:
-        """Lets go of it, unless a child holds it too."""
-        self._file.close()
-
-    def __enter__(self) -> "Lock":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
