@@ -1,0 +1,1 @@
+"""From a trained model to whole slides: reading, tiling, prediction and writing."""

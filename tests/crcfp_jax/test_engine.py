@@ -1,0 +1,225 @@
+"""Windows, blending and the pipeline, against a plain reference that takes one window after another."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from crcfp_jax.inference import strips
+from crcfp_jax.inference.engine import predict_canvas
+from crcfp_jax.inference.tiles import Tiling, Window, choose_windows, window_step
+from data_pipelines.geometry import WindowPlacement, join_windows, pad_to, window_weight
+
+
+class Picture:
+    """A canvas in memory that remembers what was read of it."""
+
+    def __init__(self, height, width, seed=0):
+        self.pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        self.size = (height, width)
+        self.reads = []
+
+    def read(self, top, left, height, width):
+        assert top >= 0 and top + height <= self.size[0] and left >= 0 and left + width <= self.size[1]
+        self.reads.append((top, left, height, width))
+        return self.pixels[top : top + height, left : left + width]
+
+
+def classify(window):
+    """Two 'probabilities' and an uncertainty that depend on the pixel, on the window's mean and on the place in it."""
+    values = window.astype(np.float32) / 255
+    place = np.linspace(0, 1, window.shape[0], dtype=np.float32)[:, None]
+    first = (values[..., 0] + values.mean() + place) / 3
+    return np.stack([first, 1 - first], -1), values[..., 1] * place
+
+
+class Network:
+    """Starts 'devices' by computing at once; counts the batches of each."""
+
+    def __init__(self, uncertainty=True):
+        self.uncertainty, self.shapes, self.devices = uncertainty, [], []
+
+    def __call__(self, batch, device):
+        self.shapes.append(batch.shape)
+        self.devices.append(device)
+        results = [classify(window) for window in batch]
+        outputs = {"probabilities": np.stack([r[0] for r in results])}
+        if self.uncertainty:
+            outputs["uncertainty"] = np.stack([r[1] for r in results])
+        return outputs
+
+
+def run(picture, tiling, wanted=lambda top, left: True, *, network=None, devices=1, batch_size=4, band_height=64):
+    network = network or Network()
+    rows = []
+    with ThreadPoolExecutor(2) as pool:
+        timing = predict_canvas(
+            picture,
+            tiling,
+            choose_windows(tiling, wanted),
+            network,
+            rows.append,
+            channels=3 if network.uncertainty else 2,
+            devices=devices,
+            batch_size=batch_size,
+            pool=pool,
+            band_height=band_height,
+        )
+    return np.concatenate(rows), timing
+
+
+def reference(picture, tiling, wanted=lambda top, left: True):
+    """The same windows one by one, blended with the same weights in double precision."""
+    height, width, side = *picture.size, tiling.side
+    padded, _ = pad_to(picture.pixels, None, side, side)
+    total = np.zeros((*padded.shape[:2], 3))
+    weights = np.zeros((*padded.shape[:2], 1))
+    weight = window_weight(side)[..., None]
+    for top in tiling.tops:
+        for left in tiling.lefts:
+            if wanted(top, left):
+                probabilities, uncertainty = classify(padded[top : top + side, left : left + side])
+                total[top : top + side, left : left + side] += weight * np.dstack([probabilities, uncertainty])
+                weights[top : top + side, left : left + side] += weight
+    return (total / np.where(weights > 0, weights, 1))[:height, :width]
+
+
+def test_windows_cover_a_length_and_the_last_one_ends_with_it():
+    tiling = Tiling(10, 23, side=8, step=6)
+    assert tiling.tops == (0, 2)
+    assert tiling.lefts == (0, 6, 12, 15)
+    assert Tiling(8, 14, 8, 6).lefts == (0, 6)  # exactly
+    assert Tiling(5, 3, 8, 6).tops == (0,) and Tiling(5, 3, 8, 6).lefts == (0,)
+    assert window_step(96, 0.25) == 72 and window_step(96, 0.0) == 96 and window_step(3, 0.9) == 1
+
+
+def test_weights_are_those_of_evaluation():
+    assert window_weight(4).tolist() == [
+        [0.25, 0.75, 0.75, 0.25],
+        [0.75, 2.25, 2.25, 0.75],
+        [0.75, 2.25, 2.25, 0.75],
+        [0.25, 0.75, 0.75, 0.25],
+    ]
+    picture = Picture(14, 14)
+    tiling = Tiling(14, 14, side=8, step=6)
+    ours, _ = run(picture, tiling)
+    placement = WindowPlacement(14, 14, 8, tiling.tops, tiling.lefts)
+    windows = np.stack([np.dstack(classify(picture.pixels[y : y + 8, x : x + 8])) for y, x in placement.origins])
+    np.testing.assert_allclose(ours, join_windows(windows, placement), atol=1e-6)
+
+
+def test_one_window_is_the_bare_network():
+    picture = Picture(32, 32)
+    ours, timing = run(picture, Tiling(32, 32, side=32, step=24))
+    np.testing.assert_allclose(ours, np.dstack(classify(picture.pixels)), rtol=1e-6)
+    assert timing.windows == 1 and timing.seconds > 0 and 0 < timing.busy <= 1
+
+
+@pytest.mark.parametrize("size", [(70, 101), (20, 75), (75, 20), (20, 25), (1, 1)])
+def test_larger_and_smaller_pictures_equal_the_reference(size):
+    picture, tiling = Picture(*size), Tiling(*size, side=32, step=24)
+    ours, _ = run(picture, tiling)
+    assert ours.shape == (*size, 3)
+    np.testing.assert_allclose(ours, reference(picture, tiling), atol=1e-6)
+
+
+def test_batches_devices_and_bands_change_nothing():
+    tiling = Tiling(150, 170, side=32, step=20)
+    expected, _ = run(Picture(150, 170), tiling, batch_size=1, band_height=1000)
+    for devices, batch_size, band_height in [(1, 7, 1), (3, 4, 13), (2, 64, 32), (5, 1, 149)]:
+        network = Network()
+        options = {"devices": devices, "batch_size": batch_size, "band_height": band_height}
+        ours, timing = run(Picture(150, 170), tiling, network=network, **options)
+        np.testing.assert_array_equal(ours, expected)
+        assert timing.windows == 7 * 8
+        assert {shape[0] for shape in network.shapes[:-1]} <= {batch_size}
+        assert network.devices == [i % devices for i in range(len(network.devices))]
+
+
+def test_the_last_batch_is_the_next_power_of_two():
+    network = Network()
+    run(Picture(32, 32 * 5), Tiling(32, 160, side=32, step=32), network=network, batch_size=8)
+    assert [shape[0] for shape in network.shapes] == [8]
+    network = Network()
+    run(Picture(32, 32 * 11), Tiling(32, 352, side=32, step=32), network=network, batch_size=8)
+    assert [shape[0] for shape in network.shapes] == [8, 4]
+
+
+def test_unwanted_windows_are_neither_read_nor_computed(monkeypatch):
+    monkeypatch.setattr(strips, "BLOCK", 40)
+    picture, tiling = Picture(300, 200), Tiling(300, 200, side=32, step=24)
+
+    def wanted(top, left):
+        return 100 <= top <= 130 and left >= 140
+
+    network = Network(uncertainty=False)
+    ours, timing = run(picture, tiling, wanted, network=network, band_height=20)
+    expected = reference(picture, tiling, wanted)[..., :2]
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+    assert timing.windows == sum(wanted(top, left) for top in tiling.tops for left in tiling.lefts) == 2
+    assert min(left for _, left, _, _ in picture.reads) >= 120
+    assert all(100 <= top < 180 for top, _, _, _ in picture.reads)
+    assert (ours[0] == 0).all()
+
+
+def test_no_window_at_all():
+    picture = Picture(50, 40)
+    ours, timing = run(picture, Tiling(50, 40, side=32, step=24), lambda top, left: False)
+    assert ours.shape == (50, 40, 3) and not ours.any()
+    assert timing.windows == 0 and picture.reads == []
+
+
+def test_a_picture_shifted_by_a_step_gives_the_shifted_result():
+    picture, moved = Picture(160, 160), Picture(160, 160)
+    moved.pixels = np.roll(picture.pixels, (-24, -24), axis=(0, 1))
+    tiling = Tiling(160, 160, side=32, step=24)
+    ours, _ = run(picture, tiling)
+    shifted, _ = run(moved, tiling)
+    inside = slice(32, 160 - 2 * 32)
+    np.testing.assert_allclose(shifted[inside, inside], ours[56:120, 56:120], atol=1e-6)
+
+
+@pytest.mark.parametrize("where", ["read", "network", "result", "file"])
+def test_an_error_anywhere_ends_the_run_with_it(where):
+    class Fault(Exception):
+        pass
+
+    picture, network = Picture(200, 200), Network()
+
+    def fail(*_):
+        raise Fault
+
+    class Late:
+        def __array__(self, *_, **__):
+            raise Fault
+
+    if where == "read":
+        picture.read = fail
+    if where == "network":
+        network = lambda batch, device: fail()  # noqa: E731
+    if where == "result":
+        network = lambda batch, device: {"probabilities": Late()}  # noqa: E731
+    tiling = Tiling(200, 200, side=32, step=24)
+    with ThreadPoolExecutor(2) as pool, pytest.raises(Fault):
+        predict_canvas(
+            picture, tiling, choose_windows(tiling, lambda top, left: True), network,
+            fail if where == "file" else lambda rows: None,
+            channels=3, devices=1, batch_size=4, pool=pool, band_height=50,
+        )  # fmt: skip
+
+
+def test_a_strip_is_that_part_of_the_canvas():
+    picture, tiling = Picture(90, 70), Tiling(90, 70, side=40, step=30)
+    windows = [[Window(top, left) for left in tiling.lefts] for top in tiling.tops]
+    with ThreadPoolExecutor(2) as pool:
+        for height in (1, 7, 40, 500):
+            found = list(strips.read_strips(picture, tiling, windows, pool, height=height))
+            assert len(found) == len(tiling.tops)
+            for top, strip in zip(tiling.tops, found, strict=True):
+                np.testing.assert_array_equal(strip, picture.pixels[top : top + 40])
+
+
+def test_bands_keep_to_their_bytes():
+    assert strips.band_height(100) == 2048
+    assert strips.band_height(40_000) == 2**27 // 120_000
+    assert strips.band_height(10**7) == 128
