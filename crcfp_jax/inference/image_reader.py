@@ -1,0 +1,82 @@
+"""PNG and JPEG pictures, held in memory whole."""
+
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from crcfp_jax.inference.pixels import DEEP, GREY, LAID_ON_WHITE, TURNED, lay_on_white, to_8_bit
+from crcfp_jax.inference.slide import ADVICE, Slide, one_line, pixel_size
+from data_pipelines.errors import UserError
+
+LARGEST = 2**27  # pixels: 0.4 GB as RGB, 1 GB while it is decoded
+BIT_DEPTH = 24  # byte of a PNG; the next is the colour type
+GREY_TYPES = (0, 4)  # without and with transparency
+ORIENTATION = 0x0112  # EXIF tag
+REFUSED = {
+    "CMYK": "CMYK",
+    "I;16": "16-bit grey",
+    "I": "32-bit grey",
+    "F": "floating-point grey",
+    "1": "black and white",
+}
+
+
+class ImageSlide(Slide):
+    """A PNG or JPEG file."""
+
+    def __init__(self, path: Path):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of size and odd metadata; pixels that can't be read raise
+                with Image.open(path, formats=["PNG", "JPEG"]) as image:
+                    pixels, notes = _decode(path, image)
+                    microns, remarks = _microns(image)
+        except Image.DecompressionBombError as error:
+            raise _too_large(path) from error
+        except UserError:
+            raise
+        except Exception as error:  # Pillow raises what it likes for damaged bytes
+            raise UserError(f"{path} is truncated or damaged ({one_line(error)}): copy it again") from error
+        self._pixels = pixels
+        super().__init__(path, (pixels.shape[:2],), microns, notes + remarks)
+
+    def _read(self, level: int, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+        return self._pixels[top : top + height, left : left + width].copy()
+
+    def close(self) -> None:
+        pass
+
+
+def _decode(path: Path, image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
+    if image.width * image.height > LARGEST:
+        raise _too_large(path)
+    stored = path.read_bytes()
+    deep = image.format == "PNG" and stored[BIT_DEPTH] == 16  # of which Pillow would cut the lower bytes off
+    grey = image.mode.startswith("L") or (deep and stored[BIT_DEPTH + 1] in GREY_TYPES)
+    if image.mode in REFUSED or (deep and grey):
+        kind = REFUSED.get(image.mode, "16-bit grey")
+        raise UserError(f"{path} is a {kind} picture, not the colours of a stained section: save it as 8-bit RGB")
+    notes = (TURNED,) if image.getexif().get(ORIENTATION, 1) != 1 else ()
+    image.load()
+    if deep:
+        decoded = to_8_bit(cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_UNCHANGED))
+        pixels = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB if decoded.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+        notes = (DEEP, *notes)
+    else:
+        pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    if pixels.shape[2] == 4:
+        pixels, notes = lay_on_white(pixels[..., :3], pixels[..., 3]), (LAID_ON_WHITE, *notes)
+    return pixels, (GREY, *notes) if grey else notes
+
+
+def _microns(image: Image.Image) -> tuple[float | None, tuple[str, ...]]:
+    across, down = image.info.get("dpi", (0, 0))
+    return pixel_size(25400 / down, 25400 / across) if across > 0 and down > 0 else (None, ())
+
+
+def _too_large(path: Path) -> UserError:
+    return UserError(f"{path} has more than {LARGEST / 1e6:.0f} million pixels, too many to be held at once: {ADVICE}")

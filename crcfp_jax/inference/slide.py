@@ -1,0 +1,160 @@
+"""One way to read a slide or a picture, whatever the file is."""
+
+import math
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from jaxtyping import UInt8
+
+from crcfp_jax.files import describe_os_error
+from data_pipelines.errors import UserError
+
+# A DICOM slide is many .dcm files of which any one opens it all, so a folder of them is not taken for so many slides.
+SUFFIXES = {".bif", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".qptiff", ".scn", ".svs", ".svslide", ".tif", ".tiff"}
+PLAUSIBLE = (0.05, 20.0)  # µm: no microscope's pixels are smaller or larger, a screen's 72 dpi are 353
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff")
+ADVICE = (
+    "convert it to a tiled pyramidal TIFF, e.g. with `vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg`"
+)
+
+
+class Slide(ABC):
+    """A slide or picture as 8-bit RGB, read by regions; a with-statement closes it.
+
+    Pixels are those that are stored, as the training reads them too: an orientation tag (of EXIF or TIFF) and a colour
+    profile are not applied.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        levels: tuple[tuple[int, int], ...],
+        microns_per_pixel: float | None,
+        notes: tuple[str, ...],
+    ):
+        """Args:
+        path: of the file.
+        levels: height, width of each, the largest first.
+        microns_per_pixel: of the largest level; None: the file doesn't say.
+        notes: what is read otherwise than it is stored, a short clause each.
+        """
+        self.path = path
+        self.levels = levels
+        self.microns_per_pixel = microns_per_pixel
+        self.notes = notes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels of the largest level."""
+        return self.levels[0]
+
+    def read(self, level: int, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "{height} {width} 3"]:
+        """Pixels of a level; what lies beyond the slide is white. Safe from several threads at once.
+
+        Raises:
+            UserError: the file is damaged there.
+        """
+        whole = self.levels[level]
+        rows = max(0, top), min(whole[0], top + height)
+        columns = max(0, left), min(whole[1], left + width)
+        inside = (rows[0], columns[0], rows[1] - rows[0], columns[1] - columns[0])
+        if inside == (top, left, height, width) and height and width:
+            return self._told(level, inside)
+        region = np.full((height, width, 3), 255, np.uint8)
+        if inside[2] > 0 and inside[3] > 0:
+            region[rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left] = self._told(level, inside)
+        return region
+
+    def _told(self, level: int, region: tuple[int, int, int, int]) -> UInt8[np.ndarray, "h w 3"]:
+        try:
+            return self._read(level, *region)
+        except MemoryError:
+            raise
+        except Exception as error:  # readers and codecs raise what they like for damaged bytes
+            top, left, height, width = region
+            place = f"rows {top} to {top + height}, columns {left} to {left + width} of level {level}"
+            reason = one_line(error)
+            raise UserError(
+                f"{self.path}: cannot read {place} ({reason}): the file is damaged, copy it again"
+            ) from error
+
+    @abstractmethod
+    def _read(self, level: int, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+        """Pixels of a region that is not empty and lies within the level."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes the file."""
+
+    def __enter__(self) -> "Slide":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def one_line(error: Exception) -> str:
+    """An error's message as one line; its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def pixel_size(microns_y: float | None, microns_x: float | None) -> tuple[float | None, tuple[str, ...]]:
+    """The mean of a pixel's height and width in µm, None where that is no microscope's, and notes."""
+    if microns_y is None or microns_x is None or not all(map(math.isfinite, (microns_y, microns_x))):
+        return None, ()
+    if not all(PLAUSIBLE[0] <= side <= PLAUSIBLE[1] for side in (microns_y, microns_x)):
+        return None, ()
+    mean = (microns_y + microns_x) / 2
+    if abs(microns_y - microns_x) <= 0.02 * mean:
+        return mean, ()
+    return mean, (f"pixels are {microns_x:.4g} µm wide and {microns_y:.4g} µm high, taken as squares of {mean:.4g} µm",)
+
+
+def is_slide_file(path: str | os.PathLike) -> bool:
+    """Whether a file's suffix is one of a slide or picture, for listing a folder."""
+    path = Path(path)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def open_slide(path: str | os.PathLike) -> Slide:
+    """Opens a slide or picture: what OpenSlide knows the vendor of, any other TIFF, PNG and JPEG.
+
+    Raises:
+        UserError: no such file, a folder, an empty, truncated or damaged file, no picture, or one of a kind that a
+            network for colour pictures can't take (grey fluorescence, separate channels, CMYK, a stack).
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder: give the files in it")
+        with open(path, "rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise UserError(f"cannot read {describe_os_error(error, path)}") from error
+    if not head:
+        raise UserError(f"{path} is empty: copy it again")
+    if head.startswith(PICTURE_MAGIC) and path.suffix.lower() != ".mrxs":  # whose main file is a picture of the slide
+        from crcfp_jax.inference.image_reader import ImageSlide
+
+        return ImageSlide(path)
+    try:
+        from crcfp_jax.inference import openslide_reader, tiff_reader
+    except ImportError as error:
+        advice = "install crcfp-jax[slides]"
+        raise UserError(
+            f"{path}: reading slides and TIFF needs a package that is missing ({error}): {advice}"
+        ) from error
+    if openslide_reader.knows(path):
+        return openslide_reader.VendorSlide(path)
+    if head in TIFF_MAGIC:
+        return tiff_reader.TiffSlide(path)
+    if path.suffix.lower() == ".mrxs":
+        folder = path.with_suffix("")
+        raise UserError(f"{path} is no slide without its folder of data, {folder}: copy that folder next to it")
+    raise UserError(f"{path} is no slide or picture that can be read (svs, ndpi, mrxs, TIFF, PNG, JPEG ...): {ADVICE}")
