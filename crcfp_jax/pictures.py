@@ -64,7 +64,7 @@ def prediction_grid(
         figures = _figures(sample, len(classes))
         right = MARGIN + grid_width
         draw.text((right, y), figures, fill=INK, font=text, anchor="ra")
-        caption = _shortened(sample.caption, grid_width - text.getlength(figures) - 2 * GAP, text)
+        caption = shortened(sample.caption, grid_width - text.getlength(figures) - 2 * GAP, text)
         draw.text((MARGIN, y), caption, fill=FAINT_INK, font=text, anchor="la")
         y += caption_height - 4
     y += 8
@@ -130,7 +130,7 @@ def _figures(sample: Sample, num_classes: int) -> str:
     return f"accuracy {100 * accuracy(confusion):.1f} %   mIoU {100 * mean_iou(confusion):.1f} %"
 
 
-def _shortened(caption: str, width: float, font: ImageFont.FreeTypeFont) -> str:
+def shortened(caption: str, width: float, font: ImageFont.FreeTypeFont) -> str:
     """Cuts out the middle: a tile's origin and its position both matter."""
     shown, keep = caption, len(caption)
     while keep > 2 and font.getlength(shown) > width:

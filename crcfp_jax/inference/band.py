@@ -1,0 +1,31 @@
+"""Bands of rows: the unit in which results go from the network to the files."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+NOT_ANALYSED = 255  # class number of pixels that no network has seen
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Some rows of the output, at its full width.
+
+    Bands come from the top to the bottom and leave out no row. The arrays are the receiver's to read, not to change.
+    """
+
+    top: int  # first row, in output pixels
+    classes: UInt8[np.ndarray, "rows width"]  # class numbers; NOT_ANALYSED elsewhere
+    probabilities: Float32[np.ndarray, "rows width c"]  # finite; 0 where not analysed
+    uncertainty: Float32[np.ndarray, "rows width"] | None  # finite; 0 where not analysed; None: the model has none
+
+
+@dataclass(frozen=True)
+class OutputGrid:
+    """The pixels of the output, which cover exactly the slide."""
+
+    height: int
+    width: int
+    scale: tuple[float, float]  # slide pixels per output pixel: y, x
+    microns_per_pixel: float  # of an output pixel
