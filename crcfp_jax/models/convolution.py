@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import is_symbolic_dim
 from jaxtyping import Array, Float
 
 # As torchvision's ResNet: normal with variance 2 / (output channels * kernel area), not truncated.
@@ -47,9 +48,17 @@ def convolve(
     """
     size = kernel.shape[0]
     as_products = size == 1 or (stride == 1 and (dilation > 1 or inputs.dtype == jnp.bfloat16))
-    if jax.default_backend() == "cpu" and as_products:
-        return sum_of_products(inputs[:, ::stride, ::stride], _vary_like(kernel, inputs), dilation)
-    padding = dilation * (size - 1) // 2
+    convolution = functools.partial(_convolution, stride=stride, dilation=dilation)
+    products = functools.partial(_products, stride=stride, dilation=dilation)
+    if as_products and _symbolic(inputs.shape):  # traced once for all platforms: jax.export
+        return lax.platform_dependent(inputs, kernel, cpu=products, default=convolution)
+    if as_products and jax.default_backend() == "cpu":
+        return products(inputs, _vary_like(kernel, inputs))
+    return convolution(inputs, kernel)
+
+
+def _convolution(inputs, kernel, stride, dilation):
+    padding = dilation * (kernel.shape[0] - 1) // 2
     return lax.conv_general_dilated(
         inputs,
         kernel.astype(inputs.dtype),
@@ -58,6 +67,12 @@ def convolve(
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+def _products(inputs, kernel, stride, dilation):
+    # To this end, not to the image's, the number of rows is the same symbolic expression as a convolution's.
+    ends = [(length - 1) // stride * stride + 1 for length in inputs.shape[1:3]]
+    return sum_of_products(inputs[:, : ends[0] : stride, : ends[1] : stride], kernel, dilation)
 
 
 def _vary_like(kernel: Array, inputs: Array) -> Array:
@@ -99,16 +114,40 @@ sum_of_products.defvjp(_forward, _backward)
 def _sum_of_products(inputs, kernel, dilation):
     count, height, width, _ = inputs.shape
     size, features = kernel.shape[0], kernel.shape[-1]
+    image_by_image = functools.partial(_image_by_image, dilation=dilation)
+    if size > 1 and _symbolic(inputs.shape):
+        # A comparison of constants once the shape is known: XLA then drops the form that is not chosen.
+        too_large = 4.0 * jnp.float32(count) * jnp.float32(height * width) * features > CACHE
+        return lax.cond(too_large, image_by_image, functools.partial(_at_once, dilation=dilation), inputs, kernel)
     if size > 1 and count > 1 and 4 * count * height * width * features > CACHE:
-        return lax.map(lambda image: _sum_of_products(image[None], kernel, dilation)[0], inputs)
+        return image_by_image(inputs, kernel)
+    return _at_once(inputs, kernel, dilation)
+
+
+def _image_by_image(inputs, kernel, dilation):
+    return lax.map(lambda image: _at_once(image[None], kernel, dilation)[0], inputs)
+
+
+def _at_once(inputs, kernel, dilation):
+    _, height, width, _ = inputs.shape
+    size = kernel.shape[0]
     total = _product(inputs, kernel[size // 2, size // 2], ((3,), (0,)))
     for row, column, target, source in _positions(height, width, size, dilation):
         if row == column == size // 2:
             continue
-        part = _product(inputs[:, source[0], source[1]], kernel[row, column], ((3,), (0,)))
-        outside = [(where.start, length - where.stop) for where, length in zip(target, (height, width), strict=True)]
-        total += jnp.pad(part, ((0, 0), *outside, (0, 0)))
+        part = _product(_crop(inputs, *source), kernel[row, column], ((3,), (0,)))
+        outside = [(where.start, length - where.stop, 0) for where, length in zip(target, (height, width), strict=True)]
+        total += lax.pad(part, jnp.zeros((), part.dtype), ((0, 0, 0), *outside, (0, 0, 0)))
     return total.astype(inputs.dtype)
+
+
+def _crop(inputs, rows, columns):
+    if not _symbolic(inputs.shape):
+        return inputs[:, rows, columns]
+    # The same, but that a slice has to be proven to lie inside: minutes with symbols for the shape.
+    _, height, width, _ = inputs.shape
+    rows, columns = (-rows.start, rows.stop - height, 0), (-columns.start, columns.stop - width, 0)
+    return lax.pad(inputs, jnp.zeros((), inputs.dtype), ((0, 0, 0), rows, columns, (0, 0, 0)))
 
 
 def _kernel_gradient(inputs, gradient, size, dilation):
@@ -131,18 +170,23 @@ def _kernel_gradient(inputs, gradient, size, dilation):
     return jnp.stack([jnp.stack(row) for row in rows]).swapaxes(2, 3)
 
 
+def _symbolic(shape):
+    return any(map(is_symbolic_dim, shape))
+
+
 def _positions(height, width, size, dilation) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
     """Kernel positions that see any pixel: row, column, the outputs they add to, the inputs these see."""
 
     def reach(index, length):
         offset = (index - size // 2) * dilation
-        first, last = max(0, -offset), min(length, length - offset)
-        return slice(first, last), slice(first + offset, last + offset)
+        seen = jax.core.max_dim(length - abs(offset), 0)
+        ahead, behind = slice(length - seen, length), slice(0, seen)
+        return (behind, ahead) if offset > 0 else (ahead, behind)
 
     for row in range(size):
         for column in range(size):
             (target_rows, source_rows), (target_columns, source_columns) = reach(row, height), reach(column, width)
-            if target_rows.start < target_rows.stop and target_columns.start < target_columns.stop:
+            if target_rows.start != target_rows.stop and target_columns.start != target_columns.stop:
                 yield row, column, (target_rows, target_columns), (source_rows, source_columns)
 
 

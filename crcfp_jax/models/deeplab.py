@@ -14,6 +14,8 @@ from crcfp_jax.models.resnet import STANDARD_WIDTH
 DECODERS = ("v3", "v3plus")
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # dilation of the atrous branches by output stride (Chen et al. 2017)
 
+Length = int | Any  # pixels; a symbolic expression while a network is exported for any shape
+
 
 class ConvolutionUnit(nn.Module):
     """Convolution, normalisation, ReLU."""
@@ -93,7 +95,7 @@ class Decoder(nn.Module):
 
 
 def resize(
-    inputs: Float[Array, "*streams b h w c"], height: int, width: int
+    inputs: Float[Array, "*streams b h w c"], height: Length, width: Length
 ) -> Float[Array, "*streams b height width c"]:
     """Bilinear interpolation with half-pixel centres, as PyTorch's `interpolate(align_corners=False)`."""
     shape = (*inputs.shape[:-3], height, width, inputs.shape[-1])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
-from crcfp_jax.models.deeplab import DECODERS, RATES, Decoder, resize
+from crcfp_jax.models.deeplab import DECODERS, RATES, Decoder, Length, resize
 from crcfp_jax.models.heads import AuxiliaryClassifiers, Classifier, Projector
 from crcfp_jax.models.normalisation import Normalisation
 from crcfp_jax.models.resnet import BACKBONES, STANDARD_WIDTH, ResNet
@@ -58,8 +58,8 @@ class Network(nn.Module):
         """Pixels between neighbouring cells of `context`."""
         return 8 if self.decoder == "v3plus" else self.output_stride
 
-    def encode(self, images: Float[Array, "*streams b s s 3"], *, train: bool) -> Float[Array, "*streams b h w c"]:
-        """Normalised images to features of ceil(s / feature_stride) rows, in `dtype`.
+    def encode(self, images: Float[Array, "*streams b h w 3"], *, train: bool) -> Float[Array, "*streams b fh fw c"]:
+        """Normalised images to features of ceil(h / feature_stride) rows, in `dtype`.
 
         With `train`, normalises by the batch's statistics and updates the running ones ('batch_stats'). Images may
         come as several streams along a leading axis: all pass through the same convolutions together, each is
@@ -99,11 +99,11 @@ class Network(nn.Module):
         """
         return self.auxiliary_classifiers(features, keys, logits)
 
-    def __call__(self, images: Float[Array, "b s s 3"], *, train: bool = False) -> Float[Array, "b s s num_classes"]:
+    def __call__(self, images: Float[Array, "b h w 3"], *, train: bool = False) -> Float[Array, "b h w num_classes"]:
         """Normalised images to float32 logits at the images' resolution."""
         return resize_logits(self.classify(self.encode(images, train=train)), images.shape[1], images.shape[2])
 
-    def initialise(self, images: Float[Array, "b s s 3"], keys: Key[Array, " b"]) -> None:
+    def initialise(self, images: Float[Array, "b h w 3"], keys: Key[Array, " b"]) -> None:
         """Touches every parameter: `network.init(key, images, keys, method='initialise')`.
 
         Without perturbations there are no auxiliary classifiers, with projection_dim=0 there is no projector.
@@ -117,7 +117,7 @@ class Network(nn.Module):
 
 
 def resize_logits(
-    logits: Float[Array, "b h w num_classes"], height: int, width: int
+    logits: Float[Array, "b h w num_classes"], height: Length, width: Length
 ) -> Float[Array, "b height width num_classes"]:
     """Bilinear interpolation with half-pixel centres to `height` x `width` pixels."""
     return resize(logits, height, width)

@@ -1,7 +1,8 @@
 """ResNet v1 (He et al. 2016), dilated to an output stride of 8 or 16."""
 
 import functools
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,6 +19,34 @@ BACKBONES = {
     "resnet101": ((3, 4, 23, 3), True),
 }
 STANDARD_WIDTH = 64
+
+
+class BlockPlan(NamedTuple):
+    """A block's place, stride and dilations; see `Block`."""
+
+    stage: int  # 0 to 3
+    index: int  # in its stage
+    stride: int
+    first_dilation: int
+    dilation: int
+
+    @property
+    def name(self) -> str:
+        """The name of its parameters."""
+        return f"layer{self.stage + 1}_{self.index}"
+
+
+def plan_blocks(backbone: str, output_stride: int) -> Iterator[BlockPlan]:
+    """All blocks in order: stages that would go beyond the output stride are dilated instead."""
+    reached_stride, dilation = 4, 1
+    for stage, count in enumerate(BACKBONES[backbone][0]):
+        stride, first_dilation = (1 if stage == 0 else 2), dilation
+        if reached_stride * stride > output_stride:
+            dilation, stride = dilation * stride, 1
+        reached_stride *= stride
+        yield BlockPlan(stage, 0, stride, first_dilation, dilation)
+        for index in range(1, count):
+            yield BlockPlan(stage, index, 1, dilation, dilation)
 
 
 class Block(nn.Module):
@@ -79,34 +108,27 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "*streams b s s 3"], *, train: bool
+        self, images: Float[Array, "*streams b h w 3"], *, train: bool
     ) -> tuple[Float[Array, "*streams b h1 w1 c1"], Float[Array, "*streams b h4 w4 c4"]]:
         """Returns the first stage's output (stride 4) and the last stage's (the output stride)."""
         x = Convolution(self.width, size=7, stride=2, dtype=self.dtype, name="conv1")(images)
         x = nn.relu(self.normalisation(x, train=train, name="bn1"))
         x = max_pool(x)
-        blocks, bottleneck = BACKBONES[self.backbone]
         block_type = nn.remat(Block, static_argnums=(2,)) if self.rematerialise else Block  # argument 2: train
-        stage_outputs = []
-        reached_stride, dilation = 4, 1
-        for stage, count in enumerate(blocks):
-            stride, first_dilation = (1 if stage == 0 else 2), dilation
-            if reached_stride * stride > self.output_stride:
-                dilation, stride = dilation * stride, 1
-            reached_stride *= stride
-            for index in range(count):
-                x = block_type(
-                    channels=self.width * 2**stage,
-                    bottleneck=bottleneck,
-                    stride=stride if index == 0 else 1,
-                    first_dilation=first_dilation if index == 0 else dilation,
-                    dilation=dilation,
-                    normalisation=self.normalisation,
-                    dtype=self.dtype,
-                    name=f"layer{stage + 1}_{index}",
-                )(x, train)
-            stage_outputs.append(x)
-        return stage_outputs[0], stage_outputs[-1]
+        for plan in plan_blocks(self.backbone, self.output_stride):
+            x = block_type(
+                channels=self.width * 2**plan.stage,
+                bottleneck=BACKBONES[self.backbone][1],
+                stride=plan.stride,
+                first_dilation=plan.first_dilation,
+                dilation=plan.dilation,
+                normalisation=self.normalisation,
+                dtype=self.dtype,
+                name=plan.name,
+            )(x, train)
+            if plan.stage == 0:
+                low = x
+        return low, x
 
 
 def max_pool(inputs: Float[Array, "*streams b h w c"]) -> Float[Array, "*streams b out_h out_w c"]:

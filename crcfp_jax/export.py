@@ -1,0 +1,171 @@
+"""Makes a model folder of a finished run: self-contained, and checked against the network that was trained.
+
+python -m crcfp_jax.export --workdir W --output M [--onnx] [--licence TEXT] [--overwrite]
+"""
+
+import argparse
+import importlib.util
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax.typing import VariableDict
+
+from crcfp_jax.assemble import Parts
+from crcfp_jax.cli import run_main
+from crcfp_jax.files import read_json, told_plainly, write_atomic, write_json_atomic
+from crcfp_jax.inference import agreement
+from crcfp_jax.inference.artifact import export_predict, in_float32, inference_variables
+from crcfp_jax.inference.card import ARTIFACT, CARD, ONNX, PARAMETERS, README, card_digest, describe_files
+from crcfp_jax.inference.card_text import card_text
+from crcfp_jax.inference.model_folder import read_artifact, read_variables, write_variables
+from crcfp_jax.inference.run_card import describe_run
+from crcfp_jax.inference.staging import check_output, staging_folder
+from crcfp_jax.run import restore_variables
+from data_pipelines.errors import UserError
+
+PACKAGES = ("onnx", "onnxruntime")
+ROOM = 2**24  # bytes for everything but weights
+
+
+def export_run(
+    workdir: Path, output: Path, *, onnx: bool = False, licence: str | None = None, overwrite: bool = False
+) -> dict[str, Any]:
+    """Writes a model folder: whole and checked, or not at all.
+
+    Args:
+        workdir: folder of a finished run.
+        output: the model folder.
+        onnx: add an ONNX file (extra `onnx`).
+        licence: under which the model is given on, for the card.
+        overwrite: replace a model folder that is there.
+
+    Returns:
+        The card, as in card.json.
+
+    Raises:
+        UserError: no finished run, the output is in the way or can't be written, or the forms disagree.
+    """
+    output = output.resolve()
+    check_output(output, overwrite=overwrite)
+    if not (workdir / "config.json").is_file():
+        raise UserError(f"{workdir} is not a run folder (no config.json): give the --workdir of a training run")
+    parts, variables, step = restore_variables(workdir)
+    result = _read_result(workdir, parts, step)
+    variables = inference_variables(variables)
+    card = describe_run(parts, step, result, name=output.name, licence=licence)
+    with staging_folder(output) as folder, told_plainly(output):
+        _check_space(folder, variables, copies=1 + onnx)
+        write_variables(folder / PARAMETERS, variables)
+        write_atomic(folder / ARTIFACT, export_predict(parts.network(), variables))
+        if onnx:
+            from crcfp_jax.inference.onnx_graph import export_onnx
+
+            write_atomic(folder / ONNX, export_onnx(parts.network(), variables, card))
+        card["agreement"] = _measure_agreement(folder, parts, variables, output, onnx=onnx)
+        card["files"] = describe_files(folder)
+        card["card_sha256"] = card_digest(card)
+        write_json_atomic(folder / CARD, card)
+        write_atomic(folder / README, card_text(card).encode())
+    return card
+
+
+def _read_result(workdir: Path, parts: Parts, step: int) -> dict[str, Any] | None:
+    """The result of the checkpoint that is exported; None for data without test images."""
+    path = workdir / "result.json"
+    if not parts.split.test:
+        return None
+    if not path.is_file():
+        raise UserError(f"{workdir} has no result.json, so training has not ended: run its command again to finish it")
+    result = read_json(path)
+    if result["step"] != step:
+        raise UserError(
+            f"{path} is of step {result['step']}, the selected checkpoint of step {step}: run the training command "
+            "again to evaluate it"
+        )
+    return result
+
+
+def _check_space(folder: Path, variables: VariableDict, copies: int) -> None:
+    # Orbax, run into a full disk, says so in hundreds of lines.
+    needed = copies * sum(leaf.nbytes for leaf in jax.tree.leaves(variables)) + ROOM
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder.parent}: the model takes {needed / 2**20:.0f} MiB and the disk has {free / 2**20:.0f} MiB free: "
+            "make space or choose another --output"
+        )
+
+
+def _measure_agreement(
+    folder: Path, parts: Parts, variables: VariableDict, output: Path, *, onnx: bool
+) -> dict[str, Any]:
+    """Differences of the written forms from the network, on the CPU; raises UserError where they are too large."""
+    data, device = parts.config.data, agreement.cpu_device()
+    records = parts.split.test or parts.split.labelled
+    batches = agreement.sample_batches(parts.data_set, records, side=data.side, base_size=data.base_size)
+    network = parts.network()
+    artifact = read_artifact(folder / ARTIFACT, jax.__version__)
+    weights = read_variables(folder / PARAMETERS, artifact, device)
+    forms = {
+        "network": agreement.native_form(in_float32(network), variables, device),
+        ARTIFACT: agreement.artifact_form(artifact, weights, device),
+    }
+    if onnx:
+        from crcfp_jax.inference.onnx_graph import run_onnx
+
+        forms[ONNX] = run_onnx(folder / ONNX)
+    dtype = parts.config.model.dtype
+    if dtype != "float32":
+        forms[dtype] = agreement.native_form(network, variables, device)
+    found = agreement.compare(forms, batches)
+    of_training = {dtype: found.pop(dtype)} if dtype in found else None
+    agreement.check(found, output)
+    images = f"{sum(map(len, batches))} images of the {'test' if parts.split.test else 'training'} split"
+    return {"limit": agreement.LIMIT, "images": images, "differences": found, "training_dtype": of_training}
+
+
+def check_packages() -> None:
+    """Raises UserError where a package of the extra 'onnx' is missing."""
+    missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
+    if missing:
+        packages = ", ".join(missing)
+        raise UserError(f"--onnx needs {packages}: pip install 'crcfp-jax[onnx]' (or ./launch.sh install onnx)")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exports a run and prints how well the written forms agree with the network."""
+    parser = argparse.ArgumentParser(prog="python -m crcfp_jax.export", description=main.__doc__)
+    parser.add_argument("--workdir", type=Path, required=True, help="folder of a finished run")
+    parser.add_argument("--output", type=Path, required=True, help="model folder to make")
+    parser.add_argument("--onnx", action="store_true", help="add an ONNX file (needs the extra 'onnx')")
+    parser.add_argument("--licence", help="licence under which you give the model on, for its card")
+    parser.add_argument("--overwrite", action="store_true", help="replace a model folder that is there")
+    options = parser.parse_args(arguments)
+    if options.onnx:
+        check_packages()
+    card = export_run(
+        options.workdir, options.output, onnx=options.onnx, licence=options.licence, overwrite=options.overwrite
+    )
+    print_card(card, options.output)
+
+
+def print_card(card: Mapping[str, Any], output: Path) -> None:
+    """Says what was exported, how well its forms agree, and what to do with it."""
+    agreed, size = card["agreement"], sum(entry["bytes"] for entry in card["files"].values())
+    print(
+        f"{output}: {len(card['classes'])} classes, {card['microns_per_pixel']:.3g} µm per pixel, windows of "
+        f"{card['window']} pixels, step {card['step']}, {size / 1e6:.1f} MB"
+    )
+    for form, differences in (agreed["differences"] | (agreed["training_dtype"] or {})).items():
+        figures = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
+        print(f"{form} against the network, {agreed['images']}, greatest difference: {figures}")
+    if not card["licence"]["stated"]:
+        print(f"no licence stated (--licence); data set {card['data']['name']}: {card['licence']['data']}")
+    print(f"next: python -m crcfp_jax.predict --model {output} --output RESULTS SLIDE_OR_FOLDER...")
+
+
+if __name__ == "__main__":
+    run_main(main)

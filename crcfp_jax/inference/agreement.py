@@ -1,0 +1,100 @@
+"""Whether the exported forms of a network give what the network gives, on real tissue."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.typing import VariableDict
+from jax import export
+from jaxtyping import UInt8
+
+from crcfp_jax.inference.artifact import predict
+from crcfp_jax.models.network import Network
+from crcfp_jax.windows import scaled_size
+from data_pipelines import geometry
+from data_pipelines.errors import UserError
+from data_pipelines.records import DataSet, Record, evenly
+
+LIMIT = 1e-4  # of the difference of probabilities and uncertainties
+WINDOWS = 8
+
+# From images, uint8 [b, h, w, 3], to the outputs by name.
+Form = Callable[[UInt8[np.ndarray, "b h w 3"]], Mapping[str, np.ndarray]]
+
+
+def cpu_device() -> jax.Device:
+    """The device that forms are compared on: others round products to fewer bits by default.
+
+    Raises:
+        UserError: JAX was told to leave the CPU out.
+    """
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError as error:
+        raise UserError(
+            "the exported forms are compared on the CPU, which JAX_PLATFORMS leaves out: add cpu to it, "
+            "e.g. JAX_PLATFORMS=cuda,cpu"
+        ) from error
+
+
+def sample_batches(
+    data_set: DataSet, records: Sequence[Record], *, side: int, base_size: int
+) -> list[UInt8[np.ndarray, "_ _ _ 3"]]:
+    """Real images for the comparison: windows as evaluation cuts them, and one image that is neither square nor even.
+
+    Args:
+        records: to choose from, evenly.
+        side: pixels of a window.
+        base_size: pixels of an image's long side.
+    """
+    windows, last = [], None
+    for number, record in enumerate(records[place] for place in evenly(len(records), WINDOWS)):
+        image = data_set.source(record.split, labels=False)[record.position]["image"]
+        last, _ = geometry.resize(image, None, *scaled_size(*image.shape[:2], base_size))
+        cut, _ = geometry.cut_windows(last, side)
+        windows.append(cut[number % len(cut)])
+    odd, _ = geometry.crop(last, None, 0, 0, side + side // 4 + 1, side - side // 8 - 1)
+    return [np.stack(windows), odd[None]]
+
+
+def native_form(network: Network, variables: VariableDict, device: jax.Device) -> Form:
+    """The network itself, in its own dtype."""
+    placed = jax.device_put(variables, device)
+    forward = jax.jit(lambda variables, images: predict(network, variables, images))
+    return lambda images: jax.tree.map(np.asarray, forward(placed, jax.device_put(images, device)))
+
+
+def artifact_form(artifact: export.Exported, variables: Any, device: jax.Device) -> Form:
+    """The exported artifact; `variables` are on the device."""
+    forward = jax.jit(artifact.call)
+    return lambda images: jax.tree.map(np.asarray, forward(variables, jax.device_put(images, device)))
+
+
+def compare(forms: Mapping[str, Form], batches: Sequence[UInt8[np.ndarray, "_ _ _ 3"]]) -> dict[str, dict[str, float]]:
+    """Greatest absolute difference of each form from the first one, by form and output."""
+    reference, *others = forms
+    found = {name: {} for name in others}
+    for images in batches:
+        expected = forms[reference](images)
+        for name in others:
+            outputs = forms[name](images)
+            if outputs.keys() != expected.keys():
+                raise RuntimeError(f"{name} gives {sorted(outputs)}, {reference} gives {sorted(expected)}")
+            for output, values in outputs.items():
+                # A NaN is a difference, too.
+                difference = float(np.abs(values - expected[output]).max())
+                found[name][output] = max(found[name].get(output, 0.0), difference if difference >= 0 else np.inf)
+    return found
+
+
+def check(differences: Mapping[str, Mapping[str, float]], output: Path) -> None:
+    """Raises UserError where a form is further off than LIMIT."""
+    for form, outputs in differences.items():
+        for name, difference in outputs.items():
+            if not difference <= LIMIT:
+                raise UserError(
+                    f"{output}: {name} of {form} is up to {difference:.1e} off the network's, more than "
+                    f"{LIMIT:.0e}: nothing was exported; report this with the versions of jax and onnxruntime"
+                )

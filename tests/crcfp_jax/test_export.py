@@ -1,0 +1,240 @@
+"""From a run folder to a model folder: content, agreement, and what may not happen on the way."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import tiny_run
+from random_network import with_noise
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from crcfp_jax import export as exporting
+from crcfp_jax.assemble import assemble
+from crcfp_jax.checkpoint import Checkpoints
+from crcfp_jax.cli import run_main
+from crcfp_jax.export import export_run, main
+from crcfp_jax.inference import agreement, staging
+from crcfp_jax.inference.model_folder import load_model
+from crcfp_jax.inference.run_card import split_hash
+from crcfp_jax.predictor import make_evaluator
+from crcfp_jax.run import restore_variables, settings
+from crcfp_jax.state import create_state
+from data_pipelines.errors import UserError
+from data_pipelines.splits import Split
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data_dir):
+    """A run folder of CRCFP with a checkpoint of step 0, whose weights and statistics are random."""
+    config = tiny_run.get_config()
+    config.data.dir = str(data_dir)
+    config.model.dtype = "bfloat16"
+    parts = assemble(config)
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    state = create_state(parts.network(), parts.method, config, parts.optimizer, sharding=sharding)
+    state = state.replace(params=with_noise(state.params), batch_stats=with_noise(state.batch_stats))
+    workdir = tmp_path_factory.mktemp("run")
+    checkpoints = Checkpoints(workdir)
+    checkpoints.save(state, state.batch_stats, {}, settings(parts))
+    checkpoints.close()
+    rows = {info.name: dict.fromkeys(("iou", "dice", "precision", "recall"), 61.5) for info in parts.data_set.classes}
+    rows["other"]["recall"] = None
+    result = {
+        "mean_iou": 61.5, "mean_dice": 70.0, "accuracy": 80.25, "per_class": rows, "confusion_matrix": [[1]],
+        "images": 7, "step": 0, "versions": {"jax": "0.1"},
+    }  # fmt: skip
+    (workdir / "config.json").write_text(json.dumps(settings(parts)))
+    (workdir / "result.json").write_text(json.dumps(result))
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def model(run, tmp_path_factory):
+    """The model folder that the command makes of the run."""
+    output = tmp_path_factory.mktemp("models") / "tissue"
+    main(["--workdir", str(run), "--output", str(output), "--onnx", "--licence", "CC BY 4.0"])
+    return output
+
+
+def test_card(model, run):
+    card = json.loads((model / "card.json").read_text())
+    parts, _, _ = restore_variables(run)
+    assert (card["format"], card["name"], card["step"], card["selection"]) == (1, "tissue", 0, "last")
+    assert card["classes"][0] == {"name": "tumour", "colour": [200, 30, 30]} and len(card["classes"]) == 5
+    # Tiles of 256 pixels of 0.75 µm, scaled to 64 pixels (tiny_run).
+    assert (card["microns_per_pixel"], card["data"]["microns_per_pixel"], card["data"]["tile_side"]) == (3.0, 0.75, 256)
+    assert (card["window"], card["overlap"], card["stride"], card["uncertainty"]) == (32, 0.25, 4, True)
+    assert card["classifiers"] == 1 + 3 * 2 and card["training_dtype"] == "bfloat16"
+    assert card["data"]["fingerprint"] == parts.data_set.fingerprint
+    assert card["data"]["split_hash"] == split_hash(parts.split)
+    assert card["data"]["tiles"]["labelled"] == len(parts.split.labelled)
+    assert card["data"]["tiles"]["unlabelled"] == len(parts.split.unlabelled)
+    assert card["data"]["hospitals"]["labelled"] == sorted({record.hospital for record in parts.split.labelled})
+    assert card["metrics"]["mean_iou"] == 61.5 and card["training_versions"] == {"jax": "0.1"}
+    assert card["licence"]["model"] == "CC BY 4.0"
+    assert set(card["files"]) >= {"model.jaxexport", "model.onnx", "params/manifest.ocdbt"}
+    assert not {"card.json", "README.md"} & set(card["files"])
+
+
+def test_forms_agree(model):
+    found = json.loads((model / "card.json").read_text())["agreement"]
+    assert found["images"] == "9 images of the test split"
+    for form in ("model.jaxexport", "model.onnx"):
+        assert 0 <= found["differences"][form]["probabilities"] <= found["limit"] == 1e-4
+        assert 0 <= found["differences"][form]["uncertainty"] <= 1e-4
+    assert 1e-4 < found["training_dtype"]["bfloat16"]["probabilities"] < 0.5  # rounding to 8 bits shows
+
+
+def test_loaded_model_is_the_one_that_is_evaluated(model, run):
+    parts, variables, _ = restore_variables(run)
+    parts.config.model.dtype = "float32"
+    evaluator = make_evaluator(parts, variables)
+    (windows, odd) = agreement.sample_batches(parts.data_set, parts.split.test, side=32, base_size=64)
+    assert windows.shape == (8, 32, 32, 3) and odd.shape == (1, 41, 27, 3)
+    assert len(np.unique(windows.reshape(8, -1), axis=0)) == 8
+    expected = np.asarray(evaluator.predict(windows))
+    loaded = load_model(model)
+    assert "projector" not in loaded.variables["params"] and "auxiliary" in loaded.variables["params"]
+    start = loaded.predictor(jax.local_devices(), uncertainty=False)
+    np.testing.assert_allclose(start(windows)["probabilities"], expected, atol=1e-5)
+
+
+def test_text(model):
+    text = (model / "README.md").read_text()
+    assert "| 0 | tumour | `#c81e1e` |" in text and "Of this model: CC BY 4.0.\n" in text
+    assert "**3 µm per pixel**: tiles of 256 pixels at 0.75 µm were scaled to 64 pixels" in text
+    assert "| tumour | 61.5 | 61.5 | 61.5 | 61.5 |" in text and "| other | 61.5 | 61.5 | 61.5 | - |" in text
+    assert "On the 7 test tiles of synthetic" in text and "They hold for these images only" in text
+    assert "Research only. Not for diagnosis" in text
+    assert "None" not in text and max(map(len, text.splitlines())) < 600
+
+
+def test_programs_of_the_text_run_without_this_project(model):
+    programs = re.findall(r"```python\n(.*?)```", (model / "README.md").read_text(), re.DOTALL)
+    assert len(programs) == 2
+    block = "import sys; sys.modules['crcfp_jax'] = sys.modules['flax'] = None\n"
+    environment = os.environ | {"PYTHONPATH": "", "PYTHONWARNINGS": "error"}
+    environment.pop("XLA_FLAGS", None)
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", block + program.replace("print(", "print(probabilities.shape, ")],
+            cwd=model, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for program in programs
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=120) for process in running]
+    assert [process.returncode for process in running] == [0, 0], outputs
+    first, second = (output for output, _ in outputs)
+    assert first.startswith("(1, 32, 32, 5) ") and first == second
+
+
+def refused(*arguments, **options):
+    with pytest.raises(UserError) as error:
+        export_run(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_nothing_is_replaced_unasked(model, run, tmp_path):
+    assert f"{model} holds a model: give --overwrite to replace it" in refused(run, model)
+    (tmp_path / "thesis.tex").write_text("")
+    assert f"{tmp_path} is in the way and is not a model folder" in refused(run, tmp_path, overwrite=True)
+    assert "is in the way" in refused(run, tmp_path / "thesis.tex", overwrite=True)
+
+
+def test_forms_that_disagree_leave_nothing(model, run, tmp_path, monkeypatch):
+    traced = (model / "model.jaxexport").read_bytes()
+    monkeypatch.setattr(exporting, "export_predict", lambda network, variables: traced)
+    monkeypatch.setattr(agreement, "compare", lambda forms, batches: {"model.jaxexport": {"uncertainty": 2e-4}})
+    message = refused(run, tmp_path / "model")
+    assert message.startswith(f"{tmp_path / 'model'}: uncertainty of model.jaxexport is up to 2.0e-04 off")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_differences(tmp_path):
+    images = [np.zeros((1, 2, 2, 3), np.uint8)]
+
+    def form(*values):
+        return lambda images: {"probabilities": np.float32(values)}
+
+    forms = {"network": form(0.5, 0.5), "near": form(0.5, 0.25), "broken": form(np.nan, 0.5)}
+    found = agreement.compare(forms, images)
+    assert found == {"near": {"probabilities": 0.25}, "broken": {"probabilities": np.inf}}
+    with pytest.raises(UserError, match=r": probabilities of near is up to 2.5e-01 off the network's"):
+        agreement.check(found, tmp_path)
+
+
+def test_unfinished_runs(run, tmp_path, capsys):
+    assert "is not a run folder (no config.json)" in refused(tmp_path, tmp_path / "model")
+    copied = shutil.copytree(run, tmp_path / "run")
+    result = json.loads((copied / "result.json").read_text())
+    (copied / "result.json").write_text(json.dumps(result | {"step": 8}))
+    assert "is of step 8, the selected checkpoint of step 0" in refused(copied, tmp_path / "model")
+    (copied / "result.json").unlink()
+    with pytest.raises(SystemExit):
+        run_main(lambda: main(["--workdir", str(copied), "--output", str(tmp_path / "model")]))
+    assert capsys.readouterr().err == (
+        f"error: {copied} has no result.json, so training has not ended: run its command again to finish it\n"
+    )
+    assert not (tmp_path / "model").exists()
+
+
+def test_full_disk_and_folders_that_cannot_be_written(run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    assert f"cannot write {tmp_path / 'file' / 'model'}: Not a directory" in refused(run, tmp_path / "file" / "model")
+    usage = shutil.disk_usage(tmp_path)._replace(free=10**6)
+    monkeypatch.setattr(exporting.shutil, "disk_usage", lambda path: usage)
+    assert f"{tmp_path}: the model takes 1" in refused(run, tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_folder_takes_its_place_whole(tmp_path):
+    output = tmp_path / "model"
+    (tmp_path / ".model.exporting" / "params").mkdir(parents=True)  # of a killed export
+    with staging.staging_folder(output) as folder:
+        assert list(folder.iterdir()) == []
+        (folder / "card.json").write_text("new")
+        with pytest.raises(UserError, match="is being exported by another process"), staging.staging_folder(output):
+            pass
+        assert not output.exists()
+    with staging.staging_folder(output) as folder:
+        (folder / "card.json").write_text("newer")
+    assert (output / "card.json").read_text() == "newer"
+    with pytest.raises(RuntimeError), staging.staging_folder(output) as folder:
+        (folder / "card.json").write_text("broken")
+        raise RuntimeError
+    assert (output / "card.json").read_text() == "newer"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_hash_of_a_split_depends_on_its_tiles_alone():
+    class Tile:
+        def __init__(self, id):
+            self.id = id
+
+    a, b, c = map(Tile, "abc")
+    split = lambda *parts: split_hash(Split(*parts))  # noqa: E731
+    assert split((a, b), (c,), (), ()) == split((b, a), (c,), (), ())
+    assert split((a, b), (c,), (), ()) != split((a,), (b, c), (), ())
+
+
+def test_packages_of_the_extra(monkeypatch):
+    monkeypatch.setattr(exporting, "PACKAGES", ("onnx", "no_such_package"))
+    with pytest.raises(UserError, match=r"--onnx needs no_such_package: pip install 'crcfp-jax\[onnx\]'"):
+        main(["--workdir", "W", "--output", "M", "--onnx"])
+
+
+def test_every_data_set_has_its_licence():
+    from crcfp_jax.inference.run_card import DATA_LICENCES
+    from data_pipelines.build import RECIPES
+
+    assert set(DATA_LICENCES) == set(RECIPES)
+    assert "CC BY-NC-SA 4.0" in DATA_LICENCES["monuseg"]
