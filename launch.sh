@@ -30,6 +30,7 @@ usage: ./launch.sh [launch options] --config FILE [flags]   train: python -m crc
 commands
   test [pytest arguments]   run the test suite
   build NAME [flags]        prepare a data set: python -m data_pipelines.build NAME [flags]
+  predict [arguments]       segment images and slides: python -m crcfp_jax.predict [arguments]
   python [arguments]        Python in the project's environment
   install [extra ...]       only make the environment, with these extras of pyproject.toml (e.g. dev)
   help                      this text
@@ -399,6 +400,10 @@ case $command in
     given=("${arguments[@]}")
     ;;
   build) program=("$venv/bin/python" -m data_pipelines.build "${arguments[@]}") ;;
+  predict)
+    extras=(slides)
+    program=("$venv/bin/python" -m crcfp_jax.predict "${arguments[@]}")
+    ;;
   python) program=("$venv/bin/python" "${arguments[@]}") ;;
   install)
     [[ -z $hosts ]] || die "install makes one environment for all processes: leave --hosts out"

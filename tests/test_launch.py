@@ -109,6 +109,7 @@ def test_training_is_one_command_with_its_arguments_unchanged(launch):
     ("arguments", "program"),
     [
         (["build", "bcss", "--raw_dir", "a b"], ["-m", "data_pipelines.build", "bcss", "--raw_dir", "a b"]),
+        (["predict", "--model", "m", "a *"], ["-m", "crcfp_jax.predict", "--model", "m", "a *"]),
         (["python", "-c", "print('a  b')", "--hosts"], ["-c", "print('a  b')", "--hosts"]),
         (["python"], []),
     ],

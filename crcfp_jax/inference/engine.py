@@ -17,17 +17,17 @@ from jaxtyping import Float32, UInt8
 from crcfp_jax.inference.strips import Canvas, read_strips
 from crcfp_jax.inference.tiles import Blender, Tiling, Window
 
-AHEAD = 2  # batches started on a device before the oldest has been waited for
+AHEAD = 2  # batches started before the oldest has been waited for
 BEHIND = 2  # batches that may wait to be blended
 
-# Starts a batch of windows, uint8 [n, side, side, 3], on the device of the given index, without waiting for it:
-# 'probabilities' float32 [n, side, side, c] and, with a model that has it, 'uncertainty' float32 [n, side, side].
-Predict = Callable[[UInt8[np.ndarray, "n side side 3"], int], Mapping[str, Any]]
+# Starts a batch of windows, uint8 [n, side, side, 3], on the devices, without waiting for them: 'probabilities' float32
+# [n, side, side, c] and, with a model that has it, 'uncertainty' float32 [n, side, side].
+Predict = Callable[[UInt8[np.ndarray, "n side side 3"]], Mapping[str, Any]]
 
 
 @dataclass
 class Timing:
-    """What a canvas took. `busy`: share of the time in which a device had a batch to work on, over all devices."""
+    """What a canvas took. `busy`: share of the time in which the devices had a batch to work on."""
 
     windows: int = 0
     seconds: float = 0.0
@@ -42,8 +42,8 @@ def predict_canvas(
     hand_on: Callable[[Float32[np.ndarray, "rows width channels"]], None],
     *,
     channels: int,
-    devices: int,
     batch_size: int,
+    devices: int = 1,
     pool: Executor,
     band_height: int,
     advance: Callable[[int], None] = lambda count: None,
@@ -56,32 +56,31 @@ def predict_canvas(
         canvas: what is looked at.
         tiling: of the canvas.
         windows: those wanted, for each row of windows (`tiles.choose_windows`).
-        predict: starts a batch on a device. It gets batches of `batch_size` windows, and at the end one of the next
-            power of two, so that small images are not padded to a full batch.
+        predict: starts a batch. It gets batches of `batch_size` windows for each device, and at the end one that is
+            no larger than it need be, so that small images are not padded to a full batch.
         hand_on: gets consecutive rows: probabilities, then the uncertainty where the model has it; 0 where no window
             is wanted. It is called in a thread of its own, one call at a time.
         channels: of a row.
-        devices: how many there are; batches go to them in turn.
-        batch_size: windows a batch.
+        batch_size: windows a batch on each device.
+        devices: that share a batch evenly.
         pool: reads the canvas.
         band_height: canvas rows read at a time.
         advance: called with the number of windows that are done.
     """
-    clock = _Clock(devices)
+    clock = _Clock()
     blending = _Blending(Blender(tiling, channels), hand_on)
     under_way: deque[Future] = deque()
 
     with ThreadPoolExecutor(1, "wait") as waiter, ThreadPoolExecutor(1, "blend") as blender:
 
         def start(batch: list[tuple[int, Window]], pixels: list[np.ndarray]) -> None:
-            while len(under_way) >= AHEAD * devices + BEHIND:
+            while len(under_way) >= AHEAD + BEHIND:
                 under_way.popleft().result()
             while under_way and under_way[0].done():
                 under_way.popleft().result()
-            device = clock.windows // batch_size % devices
             clock.windows += len(batch)
-            outputs = predict(_stack(pixels, batch_size), device)
-            waited = waiter.submit(clock.wait, outputs, device, time.perf_counter())
+            started, outputs = time.perf_counter(), predict(_stack(pixels, batch_size, devices))
+            waited = waiter.submit(clock.wait, outputs, started)
             under_way.append(blender.submit(blending.blend, waited, batch, advance))
 
         batch, pixels = [], []
@@ -91,7 +90,7 @@ def predict_canvas(
             for window in row:
                 batch.append((number, window))
                 pixels.append(strip[:, window.left : window.left + tiling.side])
-                if len(batch) == batch_size:
+                if len(batch) == batch_size * devices:
                     start(batch, pixels)
                     batch, pixels = [], []
         if batch:
@@ -102,9 +101,10 @@ def predict_canvas(
     return clock.timing()
 
 
-def _stack(pixels: list[np.ndarray], batch_size: int) -> UInt8[np.ndarray, "n side side 3"]:
-    """Windows in one array whose first axis is a batch or, for fewer windows, the next power of two."""
-    size = min(batch_size, 1 << (len(pixels) - 1).bit_length())
+def _stack(pixels: list[np.ndarray], batch_size: int, devices: int) -> UInt8[np.ndarray, "n side side 3"]:
+    """Windows in one array: for each device a batch or, where fewer will do, the next power of two."""
+    each = -(-len(pixels) // devices)
+    size = devices * min(batch_size, 1 << (each - 1).bit_length())
     stacked = np.zeros((size, *pixels[0].shape), np.uint8)
     for place, window in enumerate(pixels):
         stacked[place] = window
@@ -112,24 +112,23 @@ def _stack(pixels: list[np.ndarray], batch_size: int) -> UInt8[np.ndarray, "n si
 
 
 class _Clock:
-    """Waits for the devices in the order in which they were started, and measures how long they are at work."""
+    """Waits for batches in the order in which they were started, and measures how long the devices are at work."""
 
-    def __init__(self, devices: int):
+    def __init__(self):
         self.windows = 0
-        self._started = time.perf_counter()
-        self._free = [self._started] * devices  # since when
+        self._started = self._free = time.perf_counter()  # free: since when the devices had nothing to do
         self._busy = 0.0
 
-    def wait(self, outputs: Mapping[str, Any], device: int, started: float) -> dict[str, np.ndarray]:
+    def wait(self, outputs: Mapping[str, Any], started: float) -> dict[str, np.ndarray]:
         arrays = {name: np.asarray(output) for name, output in outputs.items()}
         now = time.perf_counter()
-        self._busy += now - max(started, self._free[device])
-        self._free[device] = now
+        self._busy += now - max(started, self._free)
+        self._free = now
         return arrays
 
     def timing(self) -> Timing:
         seconds = time.perf_counter() - self._started
-        return Timing(self.windows, seconds, self._busy / (seconds * len(self._free)))
+        return Timing(self.windows, seconds, self._busy / seconds)
 
 
 class _Blending:

@@ -34,14 +34,13 @@ def classify(window):
 
 
 class Network:
-    """Starts 'devices' by computing at once; counts the batches of each."""
+    """Computes at once; remembers the batches' shapes."""
 
     def __init__(self, uncertainty=True):
-        self.uncertainty, self.shapes, self.devices = uncertainty, [], []
+        self.uncertainty, self.shapes = uncertainty, []
 
-    def __call__(self, batch, device):
+    def __call__(self, batch):
         self.shapes.append(batch.shape)
-        self.devices.append(device)
         results = [classify(window) for window in batch]
         outputs = {"probabilities": np.stack([r[0] for r in results])}
         if self.uncertainty:
@@ -82,6 +81,14 @@ def reference(picture, tiling, wanted=lambda top, left: True):
                 total[top : top + side, left : left + side] += weight * np.dstack([probabilities, uncertainty])
                 weights[top : top + side, left : left + side] += weight
     return (total / np.where(weights > 0, weights, 1))[:height, :width]
+
+
+def greatest_steps(plane, tiling):
+    """Greatest step between neighbouring rows: across the borders of windows, and elsewhere."""
+    steps = np.abs(np.diff(plane, axis=0)).max(1)
+    borders = {edge for top in tiling.tops for edge in (top, top + tiling.side)}
+    at_border = np.isin(np.arange(1, len(plane)), list(borders))
+    return steps[at_border].max(), steps[~at_border].max()
 
 
 def test_windows_cover_a_length_and_the_last_one_ends_with_it():
@@ -132,8 +139,8 @@ def test_batches_devices_and_bands_change_nothing():
         ours, timing = run(Picture(150, 170), tiling, network=network, **options)
         np.testing.assert_array_equal(ours, expected)
         assert timing.windows == 7 * 8
-        assert {shape[0] for shape in network.shapes[:-1]} <= {batch_size}
-        assert network.devices == [i % devices for i in range(len(network.devices))]
+        assert {shape[0] for shape in network.shapes[:-1]} <= {batch_size * devices}
+        assert all(shape[0] % devices == 0 for shape in network.shapes)
 
 
 def test_the_last_batch_is_the_next_power_of_two():
@@ -143,6 +150,9 @@ def test_the_last_batch_is_the_next_power_of_two():
     network = Network()
     run(Picture(32, 32 * 11), Tiling(32, 352, side=32, step=32), network=network, batch_size=8)
     assert [shape[0] for shape in network.shapes] == [8, 4]
+    network = Network()
+    run(Picture(32, 32 * 11), Tiling(32, 352, side=32, step=32), network=network, batch_size=2, devices=3)
+    assert [shape[0] for shape in network.shapes] == [6, 6]
 
 
 def test_unwanted_windows_are_neither_read_nor_computed(monkeypatch):
@@ -196,15 +206,15 @@ def test_an_error_anywhere_ends_the_run_with_it(where):
     if where == "read":
         picture.read = fail
     if where == "network":
-        network = lambda batch, device: fail()  # noqa: E731
+        network = lambda batch: fail()  # noqa: E731
     if where == "result":
-        network = lambda batch, device: {"probabilities": Late()}  # noqa: E731
+        network = lambda batch: {"probabilities": Late()}  # noqa: E731
     tiling = Tiling(200, 200, side=32, step=24)
     with ThreadPoolExecutor(2) as pool, pytest.raises(Fault):
         predict_canvas(
             picture, tiling, choose_windows(tiling, lambda top, left: True), network,
             fail if where == "file" else lambda rows: None,
-            channels=3, devices=1, batch_size=4, pool=pool, band_height=50,
+            channels=3, batch_size=4, pool=pool, band_height=50,
         )  # fmt: skip
 
 
@@ -223,3 +233,20 @@ def test_bands_keep_to_their_bytes():
     assert strips.band_height(100) == 2048
     assert strips.band_height(40_000) == 2**27 // 120_000
     assert strips.band_height(10**7) == 128
+
+
+def test_no_seam_shows_where_windows_disagree():
+    """Each window gives another constant: every step in the result is the blending's."""
+    picture = Picture(400, 400, seed=3)
+
+    def network(batch):
+        value = (batch.astype(np.float32).mean((1, 2, 3)) % 1)[:, None, None]
+        first = np.broadcast_to(value, batch.shape[:3])
+        return {"probabilities": np.stack([first, 1 - first], -1)}
+
+    network.uncertainty = False
+    tiling = Tiling(400, 400, side=64, step=48)
+    ours, _ = run(picture, tiling, network=network)
+    across, elsewhere = greatest_steps(ours[..., 0], tiling)
+    assert across < 0.6 * elsewhere  # it starts at half the slope inside an overlap
+    assert elsewhere < 1 / 16 + 1e-6  # the steepest possible: all of it over 16 shared pixels

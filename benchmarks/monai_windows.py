@@ -1,0 +1,116 @@
+"""The same windows through this project's engine and through MONAI's `sliding_window_inference`.
+
+    python benchmarks/monai_windows.py [--size 1280] [--batch_size 4] [--repeats 3]
+
+Both run a full-size DeepLab v3+ on ResNet-50 with random weights, float32, on a square picture in memory: windows of
+320 pixels, a quarter of overlap, blended with weights that fall towards the border. The two networks have the same
+layers (benchmarks/pytorch_step.py), not the same weights: it is the time that is compared. Needs PyTorch and MONAI
+(`pip install torch monai`). Prints the least and the median seconds of each, compilation and warm-up left out.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import numpy as np
+import pytorch_step
+import torch
+import torch.nn.functional as F
+from monai.inferers import sliding_window_inference
+
+from crcfp_jax.augment import normalise
+from crcfp_jax.inference.engine import predict_canvas
+from crcfp_jax.inference.strips import band_height
+from crcfp_jax.inference.tiles import Tiling, choose_windows, window_step
+from crcfp_jax.models.network import Network
+
+SIDE, OVERLAP, CLASSES = 320, 0.25, 5
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Picture:
+    """A canvas in memory."""
+
+    def __init__(self, pixels: np.ndarray):
+        self.pixels, self.size = pixels, pixels.shape[:2]
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        return self.pixels[top : top + height, left : left + width]
+
+
+def ours(pixels: np.ndarray, batch_size: int) -> Callable[[], int]:
+    """A function that predicts the picture and returns the number of windows."""
+    network = Network(CLASSES, decoder="v3plus", output_stride=16, projection_dim=0)
+    keys = jax.random.split(jax.random.key(0), 1)
+    variables = network.init(jax.random.key(0), np.zeros((1, SIDE, SIDE, 3), np.float32), keys, method="initialise")
+
+    @jax.jit
+    def forward(variables, windows):
+        return {"probabilities": jax.nn.softmax(network.apply(variables, normalise(windows), train=False))}
+
+    tiling = Tiling(*pixels.shape[:2], SIDE, window_step(SIDE, OVERLAP))
+    windows = choose_windows(tiling, lambda top, left: True)
+
+    def run() -> int:
+        with ThreadPoolExecutor(2) as pool:
+            timing = predict_canvas(
+                Picture(pixels), tiling, windows, lambda batch: forward(variables, batch), lambda rows: None,
+                channels=CLASSES, batch_size=batch_size, pool=pool, band_height=band_height(tiling.width),
+            )  # fmt: skip
+        return timing.windows
+
+    return run
+
+
+def monai(pixels: np.ndarray, batch_size: int) -> Callable[[], int]:
+    """The same in PyTorch; uint8 goes to the device once, as a whole."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = pytorch_step.Network(CLASSES).eval().to(device, memory_format=torch.channels_last)
+    mean, deviation = (torch.tensor(values, device=device).reshape(1, 3, 1, 1) for values in (MEAN, DEVIATION))
+    seen = 0
+
+    def forward(windows: torch.Tensor) -> torch.Tensor:
+        nonlocal seen
+        seen += len(windows)
+        images = ((windows / 255 - mean) / deviation).contiguous(memory_format=torch.channels_last)
+        logits = network.classifier(network.encode(images))
+        return F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False).softmax(1)
+
+    @torch.inference_mode()
+    def run() -> int:
+        nonlocal seen
+        seen = 0
+        image = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float()
+        sliding_window_inference(image, SIDE, batch_size, forward, overlap=OVERLAP, mode="gaussian").cpu()
+        return seen
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=1280, help="pixels of the picture's side")
+    parser.add_argument("--batch_size", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    pixels = np.random.default_rng(0).integers(0, 256, (options.size, options.size, 3), dtype=np.uint8)
+    runs = {"crcfp_jax": ours(pixels, options.batch_size), "MONAI": monai(pixels, options.batch_size)}
+    counts = {name: run() for name, run in runs.items()}  # compiles and warms up
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(options.repeats):  # in turn, so that whatever else the machine does meets both
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - started)
+    print(f"{options.size} x {options.size} pixels, batches of {options.batch_size}, {jax.default_backend()}")
+    print("engine windows least_s median_s megapixels/s")
+    for name, seconds in times.items():
+        median = statistics.median(seconds)
+        print(f"{name} {counts[name]} {min(seconds):.2f} {median:.2f} {options.size**2 / 1e6 / median:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Predictions for images and whole slides with an exported model.
+
+python -m crcfp_jax.predict --model M --output O INPUT...
+"""
+
+import argparse
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from crcfp_jax.cli import run_main
+from crcfp_jax.inference.options import parse_formats
+from data_pipelines.errors import UserError
+
+DEFAULT_FORMATS = "mask,overlay,geojson,csv"
+PACKAGES = {"openslide": "openslide-python openslide-bin", "tifffile": "tifffile", "shapely": "shapely"}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m crcfp_jax.predict",
+        description="Segments images and whole slides. Finished inputs are skipped: the same command goes on.",
+    )
+    add = parser.add_argument
+    add("--model", type=Path, required=True, help="model folder, made by python -m crcfp_jax.export")
+    add("--output", type=Path, required=True, help="folder that gets a folder of results for each input")
+    add("inputs", nargs="+", metavar="INPUT", help="image or slide, a pattern in quotes, or a folder of them")
+    add("--mpp", type=float, help="µm per pixel of the inputs, instead of what their files say")
+    add("--tile", type=int, help="network pixels of a window's side (default: the model's, that of its training)")
+    add("--overlap", type=float, help="share of a window's side that neighbours share (default: the model's)")
+    add("--batch_size", type=int, default=16, help="windows a batch on each device (default: 16)")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--tissue_only", action="store_true", default=True, help="look at tissue only (default)")
+    where.add_argument("--everything", dest="tissue_only", action="store_false", help="look at glass too")
+    add(
+        "--formats",
+        default=DEFAULT_FORMATS,
+        help=f"what to write (default: {DEFAULT_FORMATS}); also: probabilities, uncertainty",
+    )
+    add("--overwrite", action="store_true", help="make results again that are there with other settings")
+    return parser
+
+
+def check_packages(find: Callable[[str], object] = importlib.util.find_spec) -> None:
+    """Raises UserError where a package of the extra 'slides' is missing."""
+    missing = [package for module, package in PACKAGES.items() if find(module) is None]
+    if missing:
+        raise UserError(
+            f"predict needs {', '.join(missing)}: pip install 'crcfp-jax[slides]' (or ./launch.sh install slides)"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Predicts every input; 1 where one failed."""
+    given = make_parser().parse_args(arguments)
+    formats = parse_formats(given.formats)
+    check_packages()
+
+    from crcfp_jax.inference.batch import predict_all
+
+    return predict_all(given, formats)
+
+
+if __name__ == "__main__":
+    run_main(main)
