@@ -2,8 +2,9 @@
 
     python benchmarks/seams.py --model M PICTURE...
 
-For each picture: the mean absolute difference of neighbouring pixels' probabilities across the borders of windows, that
-elsewhere, and their ratio; 1 is no seam. For comparison the same with windows laid side by side (no overlap).
+For each picture, which must be larger than a window: the mean absolute difference of neighbouring pixels' probabilities
+across the borders of windows, that elsewhere, and their ratio; 1 is no seam. For comparison the same with windows laid
+side by side (no overlap).
 """
 
 import argparse
@@ -13,8 +14,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from crcfp_jax.inference.engine import predict_canvas
-from crcfp_jax.inference.model_folder import Model, load_model
+from crcfp_jax.inference.card import Card
+from crcfp_jax.inference.engine import Predict, predict_canvas
+from crcfp_jax.inference.model_folder import load_model
 from crcfp_jax.inference.resample import View
 from crcfp_jax.inference.slide import open_slide
 from crcfp_jax.inference.strips import band_height
@@ -33,10 +35,10 @@ def steps(probabilities: np.ndarray, tiling: Tiling) -> tuple[float, float]:
     return float(np.concatenate(across).mean()), float(np.concatenate(elsewhere).mean())
 
 
-def predict(model: Model, path: Path, microns_per_pixel: float | None, overlap: float) -> tuple[np.ndarray, Tiling]:
+def predict(
+    card: Card, start: Predict, path: Path, microns_per_pixel: float | None, overlap: float
+) -> tuple[np.ndarray, Tiling]:
     """Probabilities of a whole picture at the network's pixel size, [h, w, c], and its windows."""
-    card = model.card
-    start = model.predictor(jax.local_devices()[:1], uncertainty=False)
     rows = []
     with open_slide(path) as slide, ThreadPoolExecutor(2) as pool:
         view = View(slide, card.microns_per_pixel / (microns_per_pixel or slide.microns_per_pixel))
@@ -55,10 +57,11 @@ def main() -> None:
     parser.add_argument("pictures", nargs="+", type=Path)
     options = parser.parse_args()
     model = load_model(options.model)
+    card, start = model.card, model.predictor(jax.local_devices()[:1], uncertainty=False)
     print("picture overlap across elsewhere ratio")
     for path in options.pictures:
-        for overlap in (model.card.overlap, 0.0):
-            across, elsewhere = steps(*predict(model, path, options.mpp, overlap))
+        for overlap in (card.overlap, 0.0):
+            across, elsewhere = steps(*predict(card, start, path, options.mpp, overlap))
             print(f"{path.name} {overlap} {across:.4f} {elsewhere:.4f} {across / elsewhere:.3f}", flush=True)
 
 

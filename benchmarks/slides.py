@@ -11,6 +11,7 @@ of windows against the bare network's, and the process's peak memory.
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ import jax
 import numpy as np
 from tifffile import TiffWriter
 
+from crcfp_jax.inference.card import read_card
 from crcfp_jax.inference.model_folder import load_model
 from data_pipelines.synthesis import synthesise
 
@@ -98,7 +100,7 @@ def predict(options: argparse.Namespace, slide: Path) -> tuple[dict, float]:
     output = options.folder / "results"
     command = [sys.executable, "-m", "crcfp_jax.predict", "--model", options.model, "--output", output, "--overwrite"]
     command += ["--batch_size", options.batch_size, "--formats", options.formats, slide]
-    (output / slide.name / "result.json").unlink(missing_ok=True)
+    shutil.rmtree(output / slide.name, ignore_errors=True)
     # The greatest of all children so far: each slide is run in a process that has no other.
     code = (
         "import json, resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; "
@@ -124,7 +126,7 @@ def main() -> None:
     parser.add_argument("--formats", default="mask,overlay,geojson,csv")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    card = load_model(options.model).card
+    card = read_card(options.model)  # JAX is started here only afterwards: it would take a GPU's memory
     rows = []
     for size in options.sizes.split(","):
         width, height = map(int, size.split("x"))
@@ -139,13 +141,15 @@ def main() -> None:
         rows.append((width, height, result, memory))
     bare, side = bare_rate(options.model, options.batch_size)
     print(f"\nbare network: {bare:.1f} windows of {side} px a second, batches of {options.batch_size}")
-    print("width height windows seconds megapixels/s device_busy windows/s_of_bare peak_GiB")
+    print("width height windows seconds megapixels/s device_busy of_bare of_bare_whole_command peak_GiB")
     for width, height, result, memory in rows:
         timing, windows = result["timing"], result["network"]["windows"]
-        share = windows / timing["network_seconds"] / bare
+        # Of the bare network's rate: while windows pass; and from opening the slide to the last file.
+        share = windows / (timing["network_seconds"] - timing["compile_seconds"]) / bare
+        whole = windows / timing["seconds"] / bare
         print(
             f"{width} {height} {windows} {timing['seconds']:.0f} {timing['megapixels_per_second']:.2f} "
-            f"{timing['device_busy']:.3f} {share:.3f} {memory / 2**30:.2f}"
+            f"{timing['device_busy']:.3f} {share:.3f} {whole:.3f} {memory / 2**30:.2f}"
         )
     print(f"this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 

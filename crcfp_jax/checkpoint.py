@@ -1,4 +1,4 @@
-"""Checkpoints of a run, one numbered folder a step; the only place that touches Orbax.
+"""Checkpoints of a run, one numbered folder a step; the only part of training that touches Orbax.
 
 A checkpoint holds four items: `model` (parameters and the statistics that inference uses), `train` (everything else a
 step changes), `data` (the loader's state) and `config` (settings, and check sums of the other items). Inference reads

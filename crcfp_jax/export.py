@@ -6,7 +6,8 @@ python -m crcfp_jax.export --workdir W --output M [--onnx] [--licence TEXT] [--o
 import argparse
 import importlib.util
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ import jax
 from flax.typing import VariableDict
 
 from crcfp_jax.assemble import Parts
+from crcfp_jax.checkpoint import Checkpoints
 from crcfp_jax.cli import run_main
 from crcfp_jax.files import read_json, told_plainly, write_atomic, write_json_atomic
 from crcfp_jax.inference import agreement
-from crcfp_jax.inference.artifact import export_predict, in_float32, inference_variables
+from crcfp_jax.inference.artifact import export_predict, inference_variables
 from crcfp_jax.inference.card import ARTIFACT, CARD, ONNX, PARAMETERS, README, card_digest, describe_files
 from crcfp_jax.inference.card_text import card_text
-from crcfp_jax.inference.model_folder import read_artifact, read_variables, write_variables
-from crcfp_jax.inference.run_card import describe_run
-from crcfp_jax.inference.staging import check_output, staging_folder
+from crcfp_jax.inference.model_folder import write_variables
+from crcfp_jax.inference.run_card import describe_run, told_reading
+from crcfp_jax.inference.staging import placed, recover
+from crcfp_jax.lock import Lock
 from crcfp_jax.run import restore_variables
 from data_pipelines.errors import UserError
 
@@ -49,33 +52,68 @@ def export_run(
         UserError: no finished run, the output is in the way or can't be written, or the forms disagree.
     """
     output = output.resolve()
-    check_output(output, overwrite=overwrite)
+    _check_output(output, overwrite=overwrite)
     if not (workdir / "config.json").is_file():
         raise UserError(f"{workdir} is not a run folder (no config.json): give the --workdir of a training run")
     parts, variables, step = restore_variables(workdir)
     result = _read_result(workdir, parts, step)
     variables = inference_variables(variables)
-    card = describe_run(parts, step, result, name=output.name, licence=licence)
-    with staging_folder(output) as folder, told_plainly(output):
+    with told_reading(parts.data_set):
+        card = describe_run(parts, step, result, name=output.name, licence=licence)
+    with _output_folder(output, overwrite=overwrite) as folder:
         _check_space(folder, variables, copies=1 + onnx)
-        write_variables(folder / PARAMETERS, variables)
+        with told_plainly(output):
+            write_variables(folder / PARAMETERS, variables)
         write_atomic(folder / ARTIFACT, export_predict(parts.network(), variables))
         if onnx:
             from crcfp_jax.inference.onnx_graph import export_onnx
 
             write_atomic(folder / ONNX, export_onnx(parts.network(), variables, card))
-        card["agreement"] = _measure_agreement(folder, parts, variables, output, onnx=onnx)
-        card["files"] = describe_files(folder)
+        card["agreement"] = agreement.measure(folder, parts, variables, output, onnx=onnx)
+        with told_plainly(output):
+            card["files"] = describe_files(folder)
         card["card_sha256"] = card_digest(card)
         write_json_atomic(folder / CARD, card)
         write_atomic(folder / README, card_text(card).encode())
     return card
 
 
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    """Raises UserError where something is in the way that must not be replaced."""
+    if not output.exists() and not output.is_symlink():
+        return
+    if not output.is_dir() or (any(output.iterdir()) and not (output / CARD).is_file()):
+        raise UserError(f"{output} is in the way and is not a model folder: give another --output")
+    if any(output.iterdir()) and not overwrite:
+        raise UserError(f"{output} holds a model: give --overwrite to replace it, or another --output")
+
+
+@contextmanager
+def _output_folder(output: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Gives an empty folder that takes the place of `output` when the block ends; see `placed`."""
+    with Lock(output.with_name(f".{output.name}.lock")) as lock:
+        if not lock.take():
+            raise UserError(f"{output} is being exported by another process: wait for it")
+        try:
+            recover(output, CARD)
+            _check_output(output, overwrite=overwrite)  # again: another process may have been faster
+            with placed(output, CARD) as folder:
+                yield folder
+        finally:
+            lock.remove()
+
+
 def _read_result(workdir: Path, parts: Parts, step: int) -> dict[str, Any] | None:
-    """The result of the checkpoint that is exported; None for data without test images."""
+    """The result of the checkpoint that is exported; None for data without test images.
+
+    Raises:
+        UserError: training has not ended.
+    """
     path = workdir / "result.json"
     if not parts.split.test:
+        last, steps = Checkpoints(workdir, read_only=True).steps()[-1], parts.config.train.steps
+        if last < steps:
+            raise UserError(f"{workdir} is at step {last} of {steps}: run its training command again to finish it")
         return None
     if not path.is_file():
         raise UserError(f"{workdir} has no result.json, so training has not ended: run its command again to finish it")
@@ -97,34 +135,6 @@ def _check_space(folder: Path, variables: VariableDict, copies: int) -> None:
             f"{folder.parent}: the model takes {needed / 2**20:.0f} MiB and the disk has {free / 2**20:.0f} MiB free: "
             "make space or choose another --output"
         )
-
-
-def _measure_agreement(
-    folder: Path, parts: Parts, variables: VariableDict, output: Path, *, onnx: bool
-) -> dict[str, Any]:
-    """Differences of the written forms from the network, on the CPU; raises UserError where they are too large."""
-    data, device = parts.config.data, agreement.cpu_device()
-    records = parts.split.test or parts.split.labelled
-    batches = agreement.sample_batches(parts.data_set, records, side=data.side, base_size=data.base_size)
-    network = parts.network()
-    artifact = read_artifact(folder / ARTIFACT, jax.__version__)
-    weights = read_variables(folder / PARAMETERS, artifact, device)
-    forms = {
-        "network": agreement.native_form(in_float32(network), variables, device),
-        ARTIFACT: agreement.artifact_form(artifact, weights, device),
-    }
-    if onnx:
-        from crcfp_jax.inference.onnx_graph import run_onnx
-
-        forms[ONNX] = run_onnx(folder / ONNX)
-    dtype = parts.config.model.dtype
-    if dtype != "float32":
-        forms[dtype] = agreement.native_form(network, variables, device)
-    found = agreement.compare(forms, batches)
-    of_training = {dtype: found.pop(dtype)} if dtype in found else None
-    agreement.check(found, output)
-    images = f"{sum(map(len, batches))} images of the {'test' if parts.split.test else 'training'} split"
-    return {"limit": agreement.LIMIT, "images": images, "differences": found, "training_dtype": of_training}
 
 
 def check_packages() -> None:

@@ -43,6 +43,15 @@ def told_plainly(path: str | os.PathLike) -> Iterator[None]:
         raise UserError(f"cannot write {describe_os_error(error, path)}") from error
 
 
+def visible_files(folder: Path) -> list[Path]:
+    """The files in a folder and below it, sorted; hidden folders, and what vanishes meanwhile, are left out."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names]
+    return sorted(found)
+
+
 def write_atomic(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file so that readers see the old content or the new one, never a part; makes its folder.
 

@@ -13,7 +13,12 @@ from crcfp_jax.inference.options import parse_formats
 from data_pipelines.errors import UserError
 
 DEFAULT_FORMATS = "mask,overlay,geojson,csv"
-PACKAGES = {"openslide": "openslide-python openslide-bin", "tifffile": "tifffile", "shapely": "shapely"}
+PACKAGES = {
+    "openslide": "openslide-python openslide-bin",
+    "tifffile": "tifffile",
+    "imagecodecs": "imagecodecs",
+    "shapely": "shapely",
+}
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -10,7 +10,11 @@ from flax.typing import VariableDict
 from jax import export
 from jaxtyping import UInt8
 
-from crcfp_jax.inference.artifact import predict
+from crcfp_jax.assemble import Parts
+from crcfp_jax.inference.artifact import in_float32, predict
+from crcfp_jax.inference.card import ARTIFACT, ONNX, PARAMETERS
+from crcfp_jax.inference.model_folder import read_artifact, read_variables
+from crcfp_jax.inference.run_card import told_reading
 from crcfp_jax.models.network import Network
 from crcfp_jax.windows import scaled_size
 from data_pipelines import geometry
@@ -98,3 +102,41 @@ def check(differences: Mapping[str, Mapping[str, float]], output: Path) -> None:
                     f"{output}: {name} of {form} is up to {difference:.1e} off the network's, more than "
                     f"{LIMIT:.0e}: nothing was exported; report this with the versions of jax and onnxruntime"
                 )
+
+
+def measure(folder: Path, parts: Parts, variables: VariableDict, output: Path, *, onnx: bool) -> dict[str, Any]:
+    """Differences of the forms in a folder from the network, on the CPU, as the card tells them.
+
+    Args:
+        folder: holds the forms.
+        parts: of the run.
+        variables: of the network, on the host.
+        output: the model folder to name in a message.
+        onnx: whether one of the forms is ONNX.
+
+    Raises:
+        UserError: they are too large, or the data set's images can't be read.
+    """
+    data, device = parts.config.data, cpu_device()
+    records = parts.split.test or parts.split.labelled
+    with told_reading(parts.data_set):
+        batches = sample_batches(parts.data_set, records, side=data.side, base_size=data.base_size)
+    network = parts.network()
+    artifact = read_artifact(folder / ARTIFACT, jax.__version__)
+    weights = read_variables(folder / PARAMETERS, artifact, device)
+    forms = {
+        "network": native_form(in_float32(network), variables, device),
+        ARTIFACT: artifact_form(artifact, weights, device),
+    }
+    if onnx:
+        from crcfp_jax.inference.onnx_graph import run_onnx
+
+        forms[ONNX] = run_onnx(folder / ONNX)
+    dtype = parts.config.model.dtype
+    if dtype != "float32":
+        forms[dtype] = native_form(network, variables, device)
+    found = compare(forms, batches)
+    of_training = {dtype: found.pop(dtype)} if dtype in found else None
+    check(found, output)
+    images = f"{sum(map(len, batches))} images of the {'test' if parts.split.test else 'training'} split"
+    return {"limit": LIMIT, "images": images, "differences": found, "training_dtype": of_training}

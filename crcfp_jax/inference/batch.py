@@ -9,7 +9,7 @@ import jax
 
 from crcfp_jax.cli import user_line
 from crcfp_jax.inference.inputs import Input, find_inputs
-from crcfp_jax.inference.job import Network, predict_picture
+from crcfp_jax.inference.job import Predictor, predict_picture
 from crcfp_jax.inference.model_folder import load_model
 from crcfp_jax.inference.options import Options
 from crcfp_jax.inference.results import ResultFolders
@@ -39,28 +39,21 @@ def predict_all(given: Namespace, formats: tuple[str, ...]) -> int:
         tissue_only=given.tissue_only,
         formats=formats,
     )
-    uncertainty = "uncertainty" in formats
-    if uncertainty and not card.uncertainty:
-        raise UserError(f"--formats uncertainty: {given.model} is of {card.method}, which has no auxiliary classifiers")
+    devices = jax.local_devices()
+    predictor = Predictor(card, model.predictor(devices, uncertainty="uncertainty" in formats), len(devices))
     settings = {"model": card.digest} | options.settings()
     folders = ResultFolders(given.output, settings, overwrite=given.overwrite)
-    to_do = [picture for picture in pictures if folders.finished(picture) is None]
-
-    devices = jax.local_devices()
-    network = None
-    if to_do:
-        network = Network(card, model.predictor(devices, uncertainty=uncertainty), len(devices))
     with (
         Summary(given.output, card.classes, len(pictures)) as summary,
         ThreadPoolExecutor(min(READERS, os.cpu_count() or 1), "read") as pool,
     ):
         for picture in pictures:
-            _predict(network, picture, folders, options, pool, summary)
+            _predict(predictor, picture, folders, options, pool, summary)
     return summary.exit_code
 
 
 def _predict(
-    network: Network | None, picture: Input, folders: ResultFolders, options: Options, pool: Executor, summary: Summary
+    predictor: Predictor, picture: Input, folders: ResultFolders, options: Options, pool: Executor, summary: Summary
 ) -> None:
     """Makes one picture's results, or notes why not."""
     try:
@@ -69,13 +62,21 @@ def _predict(
             return
         with folders.making(picture) as folder:
             if folder is None:
-                summary.busy(picture)
+                if (result := folders.finished(picture)) is not None:  # another process has just made it
+                    summary.skipped(picture, result)
+                else:
+                    summary.busy(picture)
                 return
             with summary.progress(picture) as advance:
-                result = predict_picture(network, picture.path, folder, options, pool=pool, advance=advance)
+                result = predict_picture(predictor, picture.path, folder, options, pool=pool, advance=advance)
             result = folders.finish(folder, picture, result)
         summary.done(picture, result)
     except Exception as error:  # one bad picture must not cost a night's others
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):  # the latter is XLA's word for it
+            size = f"{options.batch_size} windows of {options.side} pixels"
+            line = f"not enough memory for batches of {size}: give a smaller --batch_size"
+            summary.failed(picture, line)
+            raise UserError(line) from error  # the next picture would fare no better
         line = user_line(error)
         if line is None:
             traceback.print_exc()

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from jaxtyping import Float32, UInt8
 from crcfp_jax.inference.strips import Canvas, read_strips
 from crcfp_jax.inference.tiles import Blender, Tiling, Window
 
-AHEAD = 2  # batches started before the oldest has been waited for
+AHEAD = 2  # batches on the devices: one at work, one that follows at once
 BEHIND = 2  # batches that may wait to be blended
 
 # Starts a batch of windows, uint8 [n, side, side, 3], on the devices, without waiting for them: 'probabilities' float32
@@ -27,11 +28,12 @@ Predict = Callable[[UInt8[np.ndarray, "n side side 3"]], Mapping[str, Any]]
 
 @dataclass
 class Timing:
-    """What a canvas took. `busy`: share of the time in which the devices had a batch to work on."""
+    """What a canvas took."""
 
-    windows: int = 0
-    seconds: float = 0.0
-    busy: float = 0.0
+    windows: int
+    seconds: float  # in all
+    compiling: float  # seconds of these; 0 where every shape was known
+    busy: float  # share of the other seconds in which the devices had a batch to work on
 
 
 def predict_canvas(
@@ -56,8 +58,8 @@ def predict_canvas(
         canvas: what is looked at.
         tiling: of the canvas.
         windows: those wanted, for each row of windows (`tiles.choose_windows`).
-        predict: starts a batch. It gets batches of `batch_size` windows for each device, and at the end one that is
-            no larger than it need be, so that small images are not padded to a full batch.
+        predict: starts a batch. It gets batches of `batch_size` windows for each device, the last one padded; for a
+            canvas of fewer windows one that is no larger than it need be.
         hand_on: gets consecutive rows: probabilities, then the uncertainty where the model has it; 0 where no window
             is wanted. It is called in a thread of its own, one call at a time.
         channels: of a row.
@@ -69,66 +71,78 @@ def predict_canvas(
     """
     clock = _Clock()
     blending = _Blending(Blender(tiling, channels), hand_on)
+    total = sum(map(len, windows))
+    full = min(batch_size, _next_power(-(-total // devices)))  # windows of a batch on each device
+    on_devices: deque[Future] = deque()
     under_way: deque[Future] = deque()
+    waiter, blender = ThreadPoolExecutor(1, "wait"), ThreadPoolExecutor(1, "blend")
 
-    with ThreadPoolExecutor(1, "wait") as waiter, ThreadPoolExecutor(1, "blend") as blender:
+    def start(batch: list[tuple[int, Window]], pixels: list[np.ndarray]) -> None:
+        stacked = np.zeros((full * devices, *pixels[0].shape), np.uint8)
+        np.stack(pixels, out=stacked[: len(pixels)])
+        while len(on_devices) >= AHEAD:
+            on_devices.popleft().result()
+        while len(under_way) >= AHEAD + BEHIND or (under_way and under_way[0].done()):
+            under_way.popleft().result()
+        on_devices.append(waiter.submit(clock.wait, *clock.call(predict, stacked)))
+        under_way.append(blender.submit(blending.blend, on_devices[-1], batch, advance))
 
-        def start(batch: list[tuple[int, Window]], pixels: list[np.ndarray]) -> None:
-            while len(under_way) >= AHEAD + BEHIND:
-                under_way.popleft().result()
-            while under_way and under_way[0].done():
-                under_way.popleft().result()
-            clock.windows += len(batch)
-            started, outputs = time.perf_counter(), predict(_stack(pixels, batch_size, devices))
-            waited = waiter.submit(clock.wait, outputs, started)
-            under_way.append(blender.submit(blending.blend, waited, batch, advance))
-
+    try:
         batch, pixels = [], []
-        strips = read_strips(canvas, tiling, windows, pool, height=band_height)
-        for number, row in enumerate(windows):
-            strip = next(strips) if row else None
-            for window in row:
-                batch.append((number, window))
-                pixels.append(strip[:, window.left : window.left + tiling.side])
-                if len(batch) == batch_size * devices:
-                    start(batch, pixels)
-                    batch, pixels = [], []
-        if batch:
-            start(batch, pixels)
+        with closing(read_strips(canvas, tiling, windows, pool, height=band_height)) as strips:
+            for number, row in enumerate(windows):
+                strip = next(strips) if row else None
+                for window in row:
+                    batch.append((number, window))
+                    pixels.append(strip[:, window.left : window.left + tiling.side])
+                    if len(batch) == full * devices:
+                        start(batch, pixels)
+                        batch, pixels = [], []
+            if batch:
+                start(batch, pixels)
         while under_way:
             under_way.popleft().result()
         blender.submit(blending.finish_before, len(windows)).result()
-    return clock.timing()
+    finally:  # after a failure nothing that has not begun is begun
+        waiter.shutdown(cancel_futures=True)
+        blender.shutdown(cancel_futures=True)
+    return clock.timing(total)
 
 
-def _stack(pixels: list[np.ndarray], batch_size: int, devices: int) -> UInt8[np.ndarray, "n side side 3"]:
-    """Windows in one array: for each device a batch or, where fewer will do, the next power of two."""
-    each = -(-len(pixels) // devices)
-    size = devices * min(batch_size, 1 << (each - 1).bit_length())
-    stacked = np.zeros((size, *pixels[0].shape), np.uint8)
-    for place, window in enumerate(pixels):
-        stacked[place] = window
-    return stacked
+def _next_power(count: int) -> int:
+    return 1 << max(0, count - 1).bit_length()
 
 
 class _Clock:
     """Waits for batches in the order in which they were started, and measures how long the devices are at work."""
 
     def __init__(self):
-        self.windows = 0
         self._started = self._free = time.perf_counter()  # free: since when the devices had nothing to do
-        self._busy = 0.0
+        self._busy = self._compiling = 0.0
+        self._shapes: set[tuple[int, ...]] = set()
+
+    def call(self, predict: Predict, windows: np.ndarray) -> tuple[Mapping[str, Any], float]:
+        """Starts a batch; returns its outputs and when it was started."""
+        before = time.perf_counter()
+        outputs = predict(windows)  # compiles what it has not seen before it returns
+        now = time.perf_counter()
+        if windows.shape not in self._shapes:
+            self._shapes.add(windows.shape)
+            self._compiling += now - before
+        return outputs, now
 
     def wait(self, outputs: Mapping[str, Any], started: float) -> dict[str, np.ndarray]:
+        """Brings a batch's outputs to the host."""
         arrays = {name: np.asarray(output) for name, output in outputs.items()}
         now = time.perf_counter()
         self._busy += now - max(started, self._free)
         self._free = now
         return arrays
 
-    def timing(self) -> Timing:
+    def timing(self, windows: int) -> Timing:
+        """Of everything so far."""
         seconds = time.perf_counter() - self._started
-        return Timing(self.windows, seconds, self._busy / seconds)
+        return Timing(windows, seconds, self._compiling, self._busy / max(seconds - self._compiling, 1e-9))
 
 
 class _Blending:
@@ -137,8 +151,13 @@ class _Blending:
     def __init__(self, blender: Blender, hand_on: Callable[[np.ndarray], None]):
         self._blender, self._hand_on = blender, hand_on
         self._row = 0  # of windows, the current one
+        self._failed = False
 
     def blend(self, waited: Future, batch: list[tuple[int, Window]], advance: Callable[[int], None]) -> None:
+        """Blends a batch, once its outputs are there."""
+        if self._failed:  # rows would be missing
+            return
+        self._failed = True
         outputs = waited.result()
         for place, (row, window) in enumerate(batch):
             self.finish_before(row)
@@ -146,9 +165,11 @@ class _Blending:
             if "uncertainty" in outputs:
                 parts.append(outputs["uncertainty"][place][..., None])
             self._blender.add(window, parts)
+        self._failed = False
         advance(len(batch))
 
     def finish_before(self, row: int) -> None:
+        """Hands on what no window of this row of windows, or a later one, touches."""
         while self._row < row:
             for rows in self._blender.finish_row(self._row):
                 self._hand_on(rows)

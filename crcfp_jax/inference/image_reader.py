@@ -13,7 +13,7 @@ from crcfp_jax.inference.slide import ADVICE, Slide, one_line, pixel_size
 from data_pipelines.errors import UserError
 
 LARGEST = 2**27  # pixels: 0.4 GB as RGB, 1 GB while it is decoded
-BIT_DEPTH = 24  # byte of a PNG; the next is the colour type
+BIT_DEPTH, COLOUR_TYPE = 24, 25  # bytes of a PNG
 GREY_TYPES = (0, 4)  # without and with transparency
 ORIENTATION = 0x0112  # EXIF tag
 REFUSED = {
@@ -54,16 +54,16 @@ class ImageSlide(Slide):
 def _decode(path: Path, image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
     if image.width * image.height > LARGEST:
         raise _too_large(path)
-    stored = path.read_bytes()
-    deep = image.format == "PNG" and stored[BIT_DEPTH] == 16  # of which Pillow would cut the lower bytes off
-    grey = image.mode.startswith("L") or (deep and stored[BIT_DEPTH + 1] in GREY_TYPES)
+    depth, colours = _depth(path) if image.format == "PNG" else (8, None)
+    deep = depth == 16  # of which Pillow would cut the lower bytes off
+    grey = image.mode.startswith("L") or (deep and colours in GREY_TYPES)
     if image.mode in REFUSED or (deep and grey):
         kind = REFUSED.get(image.mode, "16-bit grey")
         raise UserError(f"{path} is a {kind} picture, not the colours of a stained section: save it as 8-bit RGB")
     notes = (TURNED,) if image.getexif().get(ORIENTATION, 1) != 1 else ()
     image.load()
     if deep:
-        decoded = to_8_bit(cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_UNCHANGED))
+        decoded = to_8_bit(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED))
         pixels = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB if decoded.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
         notes = (DEEP, *notes)
     else:
@@ -71,6 +71,13 @@ def _decode(path: Path, image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"],
     if pixels.shape[2] == 4:
         pixels, notes = lay_on_white(pixels[..., :3], pixels[..., 3]), (LAID_ON_WHITE, *notes)
     return pixels, (GREY, *notes) if grey else notes
+
+
+def _depth(path: Path) -> tuple[int, int]:
+    """Bits of a channel and colour type of a PNG, as its header has them."""
+    with open(path, "rb") as file:
+        header = file.read(COLOUR_TYPE + 1)
+    return header[BIT_DEPTH], header[COLOUR_TYPE]
 
 
 def _microns(image: Image.Image) -> tuple[float | None, tuple[str, ...]]:

@@ -27,7 +27,7 @@ from data_pipelines.errors import UserError
 
 
 @dataclass(frozen=True)
-class Network:
+class Predictor:
     """A model ready to run."""
 
     card: Card
@@ -36,7 +36,7 @@ class Network:
 
 
 def predict_picture(
-    network: Network,
+    predictor: Predictor,
     path: Path,
     folder: Path,
     options: Options,
@@ -47,7 +47,7 @@ def predict_picture(
     """Writes the wanted files of a picture into a folder.
 
     Args:
-        network: what predicts.
+        predictor: a model on its devices.
         path: the picture.
         folder: an empty folder.
         options: how.
@@ -62,22 +62,22 @@ def predict_picture(
     """
     started = time.perf_counter()
     with ExitStack() as stack:
-        plan = plan_picture(stack.enter_context(open_slide(path)), network.card, options)
-        _check_space(folder, plan.grid, options, len(network.card.classes))
-        with told_plainly(folder):
-            writers = _open_writers(stack, folder, plan, network.card, options)
+        plan = plan_picture(stack.enter_context(open_slide(path)), predictor.card, options)
+        _check_space(folder, plan.grid, options, len(predictor.card.classes))
+        with told_plainly(folder.parent):
+            writers = _open_writers(stack, folder, plan, predictor.card, options)
         size = (plan.view.size[0], plan.view.size[1])
-        output = Output(size, plan.grid, plan.tissue, writers, num_classes=len(network.card.classes))
+        output = Output(size, plan.grid, plan.tissue, writers, num_classes=len(predictor.card.classes))
         advance(0, plan.count)
-        with told_plainly(folder):
+        with told_plainly(folder.parent):
             timing = predict_canvas(
                 plan.view,
                 plan.tiling,
                 plan.windows,
-                network.predict,
+                predictor.predict,
                 output.write,
-                channels=len(network.card.classes) + ("uncertainty" in options.formats),
-                devices=network.devices,
+                channels=len(predictor.card.classes) + ("uncertainty" in options.formats),
+                devices=predictor.devices,
                 batch_size=options.batch_size,
                 pool=pool,
                 band_height=band_height(plan.view.size[1]),
@@ -85,7 +85,7 @@ def predict_picture(
             )
             output.finish()
     files = sorted(file.name for file in folder.iterdir())
-    return _report(plan, network.card, options, output.areas, files, timing, time.perf_counter() - started)
+    return _report(plan, predictor.card, options, output.areas, files, timing, time.perf_counter() - started)
 
 
 def _check_space(folder: Path, grid: OutputGrid, options: Options, classes: int) -> None:
@@ -97,7 +97,7 @@ def _check_space(folder: Path, grid: OutputGrid, options: Options, classes: int)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"{folder.parent}: the results take up to {needed / 2**20:.0f} MiB while they are made and the disk has "
+            f"{folder.parent}: the results take at least {needed / 2**20:.0f} MiB while they are made and the disk has "
             f"{free / 2**20:.0f} MiB free: make space or choose another --output"
         )
 
@@ -146,6 +146,7 @@ def _report(
         "timing": {
             "seconds": seconds,
             "network_seconds": timing.seconds,
+            "compile_seconds": timing.compiling,
             "device_busy": timing.busy,
             "megapixels_per_second": megapixels / seconds,
         },

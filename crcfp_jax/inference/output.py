@@ -69,16 +69,23 @@ class Output:
         values = self._resampler.push(rows)
         if not len(values):
             return
-        total = values[..., : self._classes].sum(-1, keepdims=True)
-        seen = total[..., 0] > 0
+        total = values[..., : self._classes] @ np.ones(self._classes, np.float32)
+        seen = total > 0
         if self._tissue is not None:
             size = (self._grid.height, self._grid.width)
             seen &= self._tissue.window(self._top, 0, *values.shape[:2], size)
-        # Where pixels that were looked at meet others, an output pixel may be a mean of both.
-        values = np.where(seen[..., None], values / np.where(total > 0, total, 1), np.float32(0))
-        probabilities = values[..., : self._classes]
-        classes = np.where(seen, probabilities.argmax(-1), NOT_ANALYSED).astype(np.uint8)
-        uncertainty = values[..., self._classes] if values.shape[-1] > self._classes else None
+        classes = np.full(seen.shape, NOT_ANALYSED, np.uint8)
+        settled = np.zeros_like(values)
+        columns = np.flatnonzero(seen.any(0))  # most of a slide is glass
+        if len(columns):
+            part, shown = values[:, columns], seen[:, columns]
+            # Where pixels that were looked at meet others, an output pixel may be a mean of both.
+            part /= np.where(shown, total[:, columns], 1)[..., None]
+            part[~shown] = 0
+            settled[:, columns] = part
+            classes[:, columns] = np.where(shown, part[..., : self._classes].argmax(-1), NOT_ANALYSED)
+        probabilities = settled[..., : self._classes]
+        uncertainty = settled[..., self._classes] if settled.shape[-1] > self._classes else None
         band = Band(self._top, classes, probabilities, uncertainty)
         self.areas.add(classes)
         for writer in self._writers:

@@ -1,15 +1,14 @@
 """Folders of results, one a picture: made aside, put in place by one rename, kept apart between processes."""
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crcfp_jax.files import read_json, told_plainly, write_json_atomic
+from crcfp_jax.files import describe_os_error, read_json, write_json_atomic
 from crcfp_jax.inference.inputs import Input
+from crcfp_jax.inference.staging import placed, recover
 from crcfp_jax.lock import Lock
 from data_pipelines.errors import UserError
 
@@ -27,6 +26,27 @@ def identity(path: Path) -> dict[str, Any]:
     return {"bytes": size, "ends_sha256": hashlib.sha256(ends).hexdigest()}
 
 
+def read_result(path: Path) -> dict[str, Any]:
+    """Reads a result.json.
+
+    Raises:
+        UserError: it can't be read, or is none of these.
+    """
+    result = read_json(path)
+    try:
+        given, timing = result["input"], result["timing"]
+        height, width = given["size"]
+        numbers = [height, width, given["microns_per_pixel"], timing["seconds"], timing["megapixels_per_second"]]
+        numbers += [area[key] for area in result["areas"].values() for key in ("mm2", "share")]
+        numbers += [] if result["tissue_share"] is None else [result["tissue_share"]]
+        whole = isinstance(result["settings"], dict) and all(isinstance(number, int | float) for number in numbers)
+        if not whole or not given["identity"]:
+            raise TypeError
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is no result of crcfp-jax: give another --output") from error
+    return result
+
+
 class ResultFolders:
     """The results below one output folder; several processes may work on it at once."""
 
@@ -40,6 +60,7 @@ class ResultFolders:
             UserError: the folder can't be written.
         """
         self._output, self._settings, self._overwrite = output, dict(settings), overwrite
+        self._identities: dict[str, dict[str, Any]] = {}  # by name; as the pictures were before they were read
         with Lock(output / ".locks" / ".writable"):
             pass
 
@@ -51,14 +72,15 @@ class ResultFolders:
         """The result of a picture that is done; None where it has to be made.
 
         Raises:
-            UserError: there is one of another picture or with other settings, and nothing says to overwrite it.
+            UserError: what is there is no result, or one of another picture or with other settings and nothing says to
+                overwrite it.
         """
         path = self.folder(picture) / RESULT
         if not path.is_file():
             if self.folder(picture).exists():
                 raise UserError(f"{self.folder(picture)} is in the way and holds no results: give another --output")
             return None
-        result = read_json(path)
+        result = read_result(path)
         difference = self._difference(result, picture)
         if difference is None:
             return result
@@ -67,10 +89,9 @@ class ResultFolders:
         raise UserError(f"{path.parent} was made {difference}: give --overwrite or another --output")
 
     def _difference(self, result: Mapping[str, Any], picture: Input) -> str | None:
-        stored = result.get("settings", {})
         for key, value in self._settings.items():
-            if stored.get(key) != value:
-                return f"with {key} {stored.get(key)!r}, now {value!r}"
+            if (stored := result["settings"].get(key)) != value:
+                return f"with {key} {stored!r}, now {value!r}"
         try:
             same = result["input"]["identity"] == identity(picture.path)
         except OSError:
@@ -79,44 +100,46 @@ class ResultFolders:
 
     @contextmanager
     def making(self, picture: Input) -> Iterator[Path | None]:
-        """Gives an empty folder to write into, or None while another process makes these results.
+        """Gives an empty folder to write into, or None where another process makes these results or just has.
 
         When the block ends, the folder takes its place, which `finish` has made it ready for; when it raises, nothing
         stays behind.
+
+        Raises:
+            UserError: the picture can't be read, the folder can't be written; or as `finished`.
         """
         final = self.folder(picture)
-        part = final.with_name(f".{final.name}.part")
         with Lock(self._output / ".locks" / picture.name) as lock:
             if not lock.take():
                 yield None
                 return
-            with told_plainly(part):
-                shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
-                part.mkdir(parents=True)
+            recover(final, RESULT)
+            if self.finished(picture) is not None:
+                yield None
+                return
             try:
+                self._identities[picture.name] = identity(picture.path)
+            except OSError as error:
+                raise UserError(f"cannot read {describe_os_error(error, picture.path)}") from error
+            with placed(final, RESULT) as part:
                 yield part
-                with told_plainly(final):
-                    _replace(part, final)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
 
     def finish(self, part: Path, picture: Input, result: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes the result that makes a folder complete, and returns it."""
+        """Writes the result that makes a folder complete, and returns it.
+
+        Raises:
+            UserError: the picture is not the one that it was when `making` began.
+        """
+        before = self._identities.pop(picture.name)
+        try:
+            changed = identity(picture.path) != before
+        except OSError:
+            changed = True
+        if changed:
+            raise UserError(f"{picture.path} changed while it was predicted: run the command again")
         result = {
-            "input": {"path": str(picture.path.resolve()), "identity": identity(picture.path)} | result["input"],
+            "input": {"path": str(picture.path.resolve()), "identity": before} | result["input"],
             "settings": self._settings,
         } | {key: value for key, value in result.items() if key != "input"}
         write_json_atomic(part / RESULT, result)
         return result
-
-
-def _replace(part: Path, final: Path) -> None:
-    """Puts a finished folder in place, of an older one if need be; at any moment one of the two can be found."""
-    if not final.exists():
-        os.rename(part, final)
-        return
-    old = final.with_name(f".{final.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    os.rename(final, old)
-    os.rename(part, final)
-    shutil.rmtree(old)

@@ -2,15 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from crcfp_jax.assemble import Parts
 from crcfp_jax.augment import DEVIATION, MEAN
+from crcfp_jax.files import describe_os_error
 from crcfp_jax.inference.card import FORMAT
 from crcfp_jax.report import versions
+from data_pipelines.errors import UserError
 from data_pipelines.geometry import LEAST_OVERLAP
 from data_pipelines.records import DataSet, Record, evenly
 from data_pipelines.splits import Split, split_lists
@@ -82,6 +85,15 @@ def describe_run(
         "intended_use": INTENDED_USE,
         "created_with": f"crcfp-jax {versions()['crcfp-jax']}",
     }
+
+
+@contextmanager
+def told_reading(data_set: DataSet) -> Iterator[None]:
+    """Turns every `OSError` of the block, which reads tiles, into a `UserError` that names the data set's folder."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot read {describe_os_error(error, data_set.path)}") from error
 
 
 def _describe_data(parts: Parts, long_side: float) -> dict[str, Any]:

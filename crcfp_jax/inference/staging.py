@@ -1,57 +1,57 @@
 """A folder that appears whole or not at all: made in a hidden one beside it, and put in place by a rename."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from crcfp_jax.files import told_plainly
-from crcfp_jax.inference.card import CARD
-from data_pipelines.errors import UserError
-
-
-def check_output(output: Path, *, overwrite: bool) -> None:
-    """Raises UserError where something is in the way that must not be replaced."""
-    if not output.exists() and not output.is_symlink():
-        return
-    if not output.is_dir() or (any(output.iterdir()) and not (output / CARD).is_file()):
-        raise UserError(f"{output} is in the way and is not a model folder: give another --output")
-    if any(output.iterdir()) and not overwrite:
-        raise UserError(f"{output} holds a model: give --overwrite to replace it, or another --output")
 
 
 @contextmanager
-def staging_folder(output: Path) -> Iterator[Path]:
-    """Gives an empty hidden folder to make `output` in; when the block ends, the folder takes its place.
+def placed(final: Path, mark: str) -> Iterator[Path]:
+    """Gives an empty hidden folder; when the block ends, it takes the place of `final`.
 
-    When the block raises, nothing stays behind. What a killed process left is removed by the next one.
+    When the block raises, nothing stays behind and an older `final` is as before. The caller holds a lock, so that no
+    other process makes the same folder.
+
+    Args:
+        final: the folder; its parents are made.
+        mark: name of a file that every complete one has.
 
     Raises:
-        UserError: the folder can't be written, or another process is making the same one.
+        UserError: the folder can't be written.
     """
-    staging, old = (output.with_name(f".{output.name}.{part}") for part in ("exporting", "replaced"))
-    with told_plainly(output):
-        staging.mkdir(parents=True, exist_ok=True)
-        lock = os.open(staging, os.O_RDONLY)
+    part, old = _beside(final)
+    recover(final, mark)
+    with told_plainly(final):
+        part.mkdir(parents=True)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{output} is being exported by another process: wait for it") from error
-        try:
-            with told_plainly(output):
-                shutil.rmtree(old, ignore_errors=True)
-                for leftover in staging.iterdir():
-                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-            yield staging
-            with told_plainly(output):
-                if output.exists():
-                    os.rename(output, old)
-                os.rename(staging, output)
-                shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        yield part
+        with told_plainly(final):
+            if final.exists():
+                os.rename(final, old)
+            os.rename(part, final)
     finally:
-        os.close(lock)
+        recover(final, mark)
+
+
+def recover(final: Path, mark: str) -> None:
+    """Removes what a process that was killed left of `placed`, and puts a folder back that it had moved away.
+
+    Raises:
+        UserError: the folder can't be put back.
+    """
+    part, old = _beside(final)
+    shutil.rmtree(part, ignore_errors=True)
+    if not final.exists() and (old / mark).is_file():
+        with told_plainly(final):
+            os.rename(old, final)
+    with suppress(OSError):
+        (old / mark).unlink()  # first: what is deleted in part must not be taken for complete
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(final: Path) -> tuple[Path, Path]:
+    return final.with_name(f".{final.name}.part"), final.with_name(f".{final.name}.old")

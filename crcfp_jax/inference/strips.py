@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,9 +11,9 @@ from jaxtyping import UInt8
 from crcfp_jax.inference.tiles import Tiling, Window
 from data_pipelines.geometry import pad_to
 
-BLOCK = 2048  # columns that a thread reads at a time
+BLOCK = 1024  # columns that a thread reads at a time
 BAND_BYTES = 2**27  # of a band that is read ahead; three are held at a time
-BAND_HEIGHTS = (128, 2048)  # least and greatest: a low band decodes the tiles of a slide again and again
+BAND_HEIGHTS = (128, 1024)  # least and greatest: a low band decodes the tiles of a slide again and again
 
 
 @runtime_checkable
@@ -84,10 +84,8 @@ def read_strips(
                 parts.append(pixels[max(0, top - first) : end - first])
             strip = parts[0] if len(parts) == 1 else np.concatenate(parts)
             yield pad_to(strip, None, tiling.side, tiling.side)[0]
-    finally:
-        for _, _, blocks in bands:
-            for block in blocks:
-                block.cancel()
+    finally:  # the canvas may be closed once this has ended
+        wait([block for _, _, blocks in bands for block in blocks if not block.cancel()])
 
 
 def _touched(tiling: Tiling, windows: Sequence[Sequence[Window]], top: int, rows: int) -> Iterator[tuple[int, int]]:

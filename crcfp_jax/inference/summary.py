@@ -3,7 +3,8 @@
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +12,56 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from crcfp_jax.files import write_atomic
+from crcfp_jax.files import visible_files, write_atomic
 from crcfp_jax.inference.inputs import Input
+from crcfp_jax.inference.results import RESULT, read_result
 from crcfp_jax.progress import duration
+from data_pipelines.errors import UserError
 from data_pipelines.records import ClassInfo
 
 MOST_ROWS = 50  # of the table on the terminal; summary.csv holds all
 LOG_WIDTH = 160  # characters, where the output is no terminal, which would be taken for a narrow one
 
 
+@dataclass(frozen=True)
+class Row:
+    """A picture of the summary."""
+
+    name: str
+    state: str  # 'done', 'done before', 'busy' or 'failed'
+    result: dict[str, Any] | None = None
+    error: str = ""
+
+
 class Summary:
-    """The pictures of one command, as they come. Use it as a context manager: its end prints and writes the summary."""
+    """The pictures of one command, as they come. Use it as a context manager: its end prints and writes the summary.
+
+    summary.csv holds the other results below the output too, since other commands may have made them.
+    """
 
     def __init__(self, output: Path, classes: Sequence[ClassInfo], count: int, *, console: Console | None = None):
         self._output, self._classes, self._count = output, classes, count
         self._console = console or Console()
         if not self._console.is_terminal:
             self._console.width = max(self._console.width, LOG_WIDTH)
-        self._rows: list[tuple[str, str, dict[str, Any]]] = []  # name, state, result
-        self._failures: list[tuple[str, str]] = []
-        self._told = 0  # pictures
+        self._rows: list[Row] = []  # of this command
 
     def __enter__(self) -> "Summary":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._rows:
-            self._print_table()
-        if self._rows or self._failures:
+        self._print_table()
+        for row in self._rows:
+            if row.state == "failed":
+                told = f"failed: {row.name}: {row.error}"
+                self._console.print(told, style="red", highlight=False, markup=False, soft_wrap=True)
+        if self._rows:  # last: a full disk must not hide what was told
             write_atomic(self._output / "summary.csv", self._csv().encode())
-        for name, reason in self._failures:
-            self._console.print(f"failed: {name}: {reason}", style="red", highlight=False, markup=False, soft_wrap=True)
 
     @property
     def exit_code(self) -> int:
         """1 where a picture failed."""
-        return 1 if self._failures else 0
+        return int(any(row.state == "failed" for row in self._rows))
 
     @contextmanager
     def progress(self, picture: Input) -> Iterator[Callable[[int, int], None]]:
@@ -64,56 +79,67 @@ class Summary:
     def done(self, picture: Input, result: dict[str, Any]) -> None:
         """A picture has been predicted."""
         timing = result["timing"]
-        self._line(
-            f"{picture.name}: {duration(timing['seconds'])}, {timing['megapixels_per_second']:.2f} megapixels/s, "
-            f"device busy {100 * timing['device_busy']:.0f} %"
+        self._add(
+            Row(picture.name, "done", result),
+            f"{duration(timing['seconds'])}, {timing['megapixels_per_second']:.2f} megapixels/s, "
+            f"device busy {100 * timing['device_busy']:.0f} %",
         )
         for note in result["input"]["notes"]:
             self._console.print(f"  note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-        self._rows.append((picture.name, "done", result))
 
     def skipped(self, picture: Input, result: dict[str, Any]) -> None:
         """A picture was predicted before."""
-        self._line(f"{picture.name}: done before")
-        self._rows.append((picture.name, "done before", result))
+        self._add(Row(picture.name, "done before", result), "done before")
 
     def busy(self, picture: Input) -> None:
         """Another process is predicting a picture."""
-        self._line(f"{picture.name}: left to the other process that is at it")
+        self._add(Row(picture.name, "busy"), "left to the other process that is at it")
 
     def failed(self, picture: Input, reason: str) -> None:
         """A picture could not be predicted."""
-        self._line(f"{picture.name}: failed")
-        self._failures.append((picture.name, reason))
+        self._add(Row(picture.name, "failed", error=reason), "failed")
 
     @property
     def _number(self) -> str:
-        return f"[{self._told + 1}/{self._count}] "
+        return f"[{len(self._rows) + 1}/{self._count}] "
 
-    def _line(self, text: str) -> None:
-        self._console.print(self._number + text, highlight=False, markup=False, soft_wrap=True)
-        self._told += 1
+    def _add(self, row: Row, told: str) -> None:
+        self._console.print(f"{self._number}{row.name}: {told}", highlight=False, markup=False, soft_wrap=True)
+        self._rows.append(row)
 
     def _print_table(self) -> None:
+        rows = [row for row in self._rows if row.result is not None]
+        if not rows:
+            return
         table = Table("input", "pixels", "µm/px", "tissue", box=None, header_style="bold", pad_edge=False)
         for name in (*(info.name for info in self._classes), "mm²", "time"):
             table.add_column(name, justify="right")
-        for name, state, result in self._rows[:MOST_ROWS]:
+        for row in rows[:MOST_ROWS]:
+            result = row.result
             height, width = result["input"]["size"]
             tissue, areas = result["tissue_share"], result["areas"]
             analysed = sum(areas[info.name]["mm2"] for info in self._classes)
             table.add_row(
-                name,
+                row.name,
                 f"{width} x {height}",
                 f"{result['input']['microns_per_pixel']:.3g}",
                 "-" if tissue is None else f"{100 * tissue:.0f} %",
                 *(f"{100 * areas[info.name]['share']:.1f} %" for info in self._classes),
                 f"{analysed:.3g}",
-                duration(result["timing"]["seconds"]) if state == "done" else state,
+                duration(result["timing"]["seconds"]) if row.state == "done" else row.state,
             )
         self._console.print(table)
-        if len(self._rows) > MOST_ROWS:
-            self._console.print(f"and {len(self._rows) - MOST_ROWS} more in {self._output / 'summary.csv'}")
+        if len(rows) > MOST_ROWS:
+            self._console.print(f"and {len(rows) - MOST_ROWS} more in {self._output / 'summary.csv'}")
+
+    def _others(self) -> Iterator[Row]:
+        """The results below the output that this command has not named."""
+        named = {row.name for row in self._rows}
+        for path in visible_files(self._output):
+            name = path.parent.relative_to(self._output).as_posix()
+            if path.name == RESULT and name not in named:
+                with suppress(UserError):  # another process may be replacing it, or it is not of this project
+                    yield Row(name, "done before", read_result(path))
 
     def _csv(self) -> str:
         text = io.StringIO()
@@ -123,16 +149,22 @@ class Summary:
         columns += ["seconds", "megapixels_per_second", "error"]
         table = csv.DictWriter(text, columns, lineterminator="\n")
         table.writeheader()
-        for name, state, result in self._rows:
-            areas, timing = result["areas"], result["timing"]
-            row = {"input": name, "state": state, "microns_per_pixel": result["input"]["microns_per_pixel"]}
-            row["height"], row["width"] = result["input"]["size"]
-            row["tissue_share"] = result["tissue_share"]
-            row["analysed_mm2"] = sum(areas[name]["mm2"] for name in names)
-            row |= {f"{name}_{key}": areas[name][key] for name in names for key in ("mm2", "share")}
-            row["seconds"] = round(timing["seconds"], 2)
-            row["megapixels_per_second"] = round(timing["megapixels_per_second"], 4)
-            table.writerow(row)
-        for name, reason in self._failures:
-            table.writerow({"input": name, "state": "failed", "error": reason})
+        for row in (*self._rows, *self._others()):
+            cells = {"input": row.name, "state": row.state, "error": row.error}
+            table.writerow(cells | ({} if row.result is None else _figures(row.result, names)))
         return text.getvalue()
+
+
+def _figures(result: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """The cells of a result; those of a class that it hasn't are left empty."""
+    areas, timing = result["areas"], result["timing"]
+    height, width = result["input"]["size"]
+    return {
+        "height": height,
+        "width": width,
+        "microns_per_pixel": result["input"]["microns_per_pixel"],
+        "tissue_share": result["tissue_share"],
+        "analysed_mm2": sum(area["mm2"] for area in areas.values()),
+        "seconds": round(timing["seconds"], 2),
+        "megapixels_per_second": round(timing["megapixels_per_second"], 4),
+    } | {f"{name}_{key}": areas[name][key] for name in classes if name in areas for key in ("mm2", "share")}

@@ -44,13 +44,14 @@ def convolve(
 
     On a GPU or TPU this is XLA's convolution (cuDNN). On a CPU some convolutions run faster as matrix products: XLA
     computes bfloat16 convolutions in float32, but bfloat16 products at twice that speed where the processor has
-    instructions for them, and its dilated convolutions multiply all of the padding.
+    instructions for them, and its dilated convolutions multiply all of the padding. Traced with symbols for the shape,
+    as for an exported model, it has both forms, and what runs is chosen when the platform and the shape are known.
     """
     size = kernel.shape[0]
     as_products = size == 1 or (stride == 1 and (dilation > 1 or inputs.dtype == jnp.bfloat16))
     convolution = functools.partial(_convolution, stride=stride, dilation=dilation)
     products = functools.partial(_products, stride=stride, dilation=dilation)
-    if as_products and _symbolic(inputs.shape):  # traced once for all platforms: jax.export
+    if as_products and _symbolic(inputs.shape):
         return lax.platform_dependent(inputs, kernel, cpu=products, default=convolution)
     if as_products and jax.default_backend() == "cpu":
         return products(inputs, _vary_like(kernel, inputs))
@@ -179,7 +180,8 @@ def _positions(height, width, size, dilation) -> Iterator[tuple[int, int, tuple[
 
     def reach(index, length):
         offset = (index - size // 2) * dilation
-        seen = jax.core.max_dim(length - abs(offset), 0)
+        seen = length - abs(offset)
+        seen = jax.core.max_dim(seen, 0) if is_symbolic_dim(seen) else max(seen, 0)
         ahead, behind = slice(length - seen, length), slice(0, seen)
         return (behind, ahead) if offset > 0 else (ahead, behind)
 

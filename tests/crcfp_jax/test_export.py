@@ -1,5 +1,7 @@
 """From a run folder to a model folder: content, agreement, and what may not happen on the way."""
 
+import dataclasses
+import errno
 import json
 import os
 import re
@@ -21,9 +23,10 @@ from crcfp_jax.assemble import assemble
 from crcfp_jax.checkpoint import Checkpoints
 from crcfp_jax.cli import run_main
 from crcfp_jax.export import export_run, main
-from crcfp_jax.inference import agreement, staging
+from crcfp_jax.inference import agreement
 from crcfp_jax.inference.model_folder import load_model
 from crcfp_jax.inference.run_card import split_hash
+from crcfp_jax.lock import Lock
 from crcfp_jax.predictor import make_evaluator
 from crcfp_jax.run import restore_variables, settings
 from crcfp_jax.state import create_state
@@ -117,23 +120,26 @@ def test_text(model):
     assert "None" not in text and max(map(len, text.splitlines())) < 600
 
 
-def test_programs_of_the_text_run_without_this_project(model):
+def test_programs_of_the_text_run_without_this_project(model, tmp_path):
     programs = re.findall(r"```python\n(.*?)```", (model / "README.md").read_text(), re.DOTALL)
     assert len(programs) == 2
     block = "import sys; sys.modules['crcfp_jax'] = sys.modules['flax'] = None\n"
     environment = os.environ | {"PYTHONPATH": "", "PYTHONWARNINGS": "error"}
     environment.pop("XLA_FLAGS", None)
+    stored = [tmp_path / "jax.npy", tmp_path / "onnx.npy"]
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", block + program.replace("print(", "print(probabilities.shape, ")],
+            [sys.executable, "-c", f"{block}{program}\nnp.save({str(path)!r}, probabilities)"],
             cwd=model, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
-        for program in programs
+        for program, path in zip(programs, stored, strict=True)
     ]  # fmt: skip
-    outputs = [process.communicate(timeout=120) for process in running]
+    outputs = [process.communicate(timeout=600) for process in running]
     assert [process.returncode for process in running] == [0, 0], outputs
-    first, second = (output for output, _ in outputs)
-    assert first.startswith("(1, 32, 32, 5) ") and first == second
+    assert all(output.startswith("[[[") for output, _ in outputs)
+    first, second = map(np.load, stored)
+    assert first.shape == second.shape == (1, 32, 32, 5)
+    np.testing.assert_allclose(first, second, atol=1e-4)
 
 
 def refused(*arguments, **options):
@@ -189,29 +195,83 @@ def test_unfinished_runs(run, tmp_path, capsys):
 
 def test_full_disk_and_folders_that_cannot_be_written(run, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    assert f"cannot write {tmp_path / 'file' / 'model'}: Not a directory" in refused(run, tmp_path / "file" / "model")
+    assert f"cannot write {tmp_path / 'file'}: File exists" in refused(run, tmp_path / "file" / "model")
     usage = shutil.disk_usage(tmp_path)._replace(free=10**6)
     monkeypatch.setattr(exporting.shutil, "disk_usage", lambda path: usage)
     assert f"{tmp_path}: the model takes 1" in refused(run, tmp_path / "model")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 
+@pytest.mark.parametrize("operation", ["mkdir", "open"])
+def test_an_output_without_permission_is_told(run, tmp_path, monkeypatch, operation):
+    forbidden, function = tmp_path / "models", {"mkdir": os.mkdir, "open": open}[operation]
+    if operation == "open":
+        forbidden.mkdir()
+
+    def refuse(path, *arguments, **options):
+        if str(path).startswith(str(forbidden)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return function(path, *arguments, **options)
+
+    monkeypatch.setattr(*{"mkdir": (os, "mkdir"), "open": ("builtins.open",)}[operation], refuse)
+    assert refused(run, forbidden / "model") == (
+        f"cannot write {forbidden}: permission denied: change the folder's permissions or choose another folder"
+    )
+
+
+def test_a_data_set_that_vanishes_is_what_is_told(run, tmp_path, monkeypatch):
+    data = restore_variables(run)[0].data_set.path
+
+    def vanish(*_, **__):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(data / "features.json"))
+
+    monkeypatch.setattr(agreement, "sample_batches", vanish)
+    assert refused(run, tmp_path / "model") == f"cannot read {data}: No such file or directory"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_test_images_the_step_tells_whether_training_has_ended(run):
+    parts, _, step = restore_variables(run)
+    parts = dataclasses.replace(parts, split=dataclasses.replace(parts.split, test=()))
+    with pytest.raises(UserError) as error:
+        exporting._read_result(run, parts, step)
+    assert str(error.value) == f"{run} is at step 0 of 12: run its training command again to finish it"
+    parts.config.train.steps = 0
+    assert exporting._read_result(run, parts, step) is None
+
+
+def export_into(output, content, *, overwrite=False):
+    with exporting._output_folder(output, overwrite=overwrite) as folder:
+        assert list(folder.iterdir()) == [] and (overwrite or not output.exists())
+        (folder / "card.json").write_text(content)
+        if content == "broken":
+            raise RuntimeError
+
+
 def test_folder_takes_its_place_whole(tmp_path):
     output = tmp_path / "model"
-    (tmp_path / ".model.exporting" / "params").mkdir(parents=True)  # of a killed export
-    with staging.staging_folder(output) as folder:
-        assert list(folder.iterdir()) == []
-        (folder / "card.json").write_text("new")
-        with pytest.raises(UserError, match="is being exported by another process"), staging.staging_folder(output):
-            pass
-        assert not output.exists()
-    with staging.staging_folder(output) as folder:
-        (folder / "card.json").write_text("newer")
+    (tmp_path / ".model.part" / "params").mkdir(parents=True)  # of a killed export
+    export_into(output, "new")
+    with pytest.raises(UserError, match="holds a model: give --overwrite"):
+        export_into(output, "newer")
+    export_into(output, "newer", overwrite=True)
+    with pytest.raises(RuntimeError):
+        export_into(output, "broken", overwrite=True)
     assert (output / "card.json").read_text() == "newer"
-    with pytest.raises(RuntimeError), staging.staging_folder(output) as folder:
-        (folder / "card.json").write_text("broken")
-        raise RuntimeError
+    os.rename(output, tmp_path / ".model.old")  # killed between the two renames
+    with pytest.raises(UserError, match="holds a model: give --overwrite"):
+        export_into(output, "newest")
     assert (output / "card.json").read_text() == "newer"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_one_export_at_a_time(tmp_path):
+    with Lock(tmp_path / ".model.lock") as other:
+        assert other.take()
+        with pytest.raises(UserError, match=r"model is being exported by another process: wait for it"):
+            export_into(tmp_path / "model", "new")
+        assert [path.name for path in tmp_path.iterdir()] == [".model.lock"]
+    export_into(tmp_path / "model", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 

@@ -18,7 +18,7 @@ import tifffile
 from PIL import Image
 from tiny_model import CLASSES, SIDE, make_model
 
-from crcfp_jax.inference import strips
+from crcfp_jax.inference import job, mask, output, planes, strips
 from crcfp_jax.inference.band import NOT_ANALYSED
 from crcfp_jax.inference.mask import MaskWriter
 from crcfp_jax.inference.model_folder import load_model
@@ -64,7 +64,7 @@ def predict(model, output, *words):
     return main(["--model", str(model), "--output", str(output), *map(str, words)])
 
 
-def planes(folder):
+def stored(folder):
     """Probabilities [h, w, c], in 255ths, and class numbers [h, w]."""
     probabilities = tifffile.imread(folder / "probabilities.tif")
     return np.moveaxis(probabilities, 0, -1), np.asarray(Image.open(folder / "mask.png"))
@@ -84,15 +84,15 @@ def test_a_picture_of_one_window_is_the_bare_forward(model, forward, tmp_path):
     assert predict(model, tmp_path / "out", path, "--everything", "--formats", ALL) == 0
     folder = tmp_path / "out" / "one.png"
     probabilities, uncertainty = forward(pixels[None])
-    stored, mask = planes(folder)
-    assert np.abs(stored / 255 - probabilities[0]).max() <= 0.5 / 255 + 1e-5
-    assert_same_classes(mask, probabilities[0].argmax(-1), probabilities[0])
+    found, classes = stored(folder)
+    assert np.abs(found / 255 - probabilities[0]).max() <= 0.5 / 255 + 1e-5
+    assert_same_classes(classes, probabilities[0].argmax(-1), probabilities[0])
     assert sorted(file.name for file in folder.iterdir()) == [
         "areas.csv", "mask.png", "overlay.png", "probabilities.tif", "regions.geojson", "result.json", "uncertainty.png"
     ]  # fmt: skip
     result = json.loads((folder / "result.json").read_text())
     assert result["network"] == {"size": [SIDE, SIDE], "windows": 1, "of": 1, "megapixels": SIDE**2 / 1e6}
-    counts = np.bincount(mask.ravel(), minlength=3)
+    counts = np.bincount(classes.ravel(), minlength=3)
     assert [result["areas"][name]["pixels"] for name, _ in CLASSES] == counts.tolist()
     assert result["areas"]["tumour"]["mm2"] == pytest.approx(counts[0] * 1e-6)
     assert uncertainty.max() > 0
@@ -104,7 +104,7 @@ def test_a_larger_picture_is_its_windows_blended_one_by_one(model, forward, tmp_
     path = save(tmp_path / "large.png", pixels)
     assert predict(model, tmp_path / "out", path, "--everything", "--formats", "mask,probabilities") == 0
     total, weights = np.zeros((height, width, 3)), np.zeros((height, width, 1))
-    weight = window_weight(SIDE)[..., None]
+    weight = window_weight(SIDE)[..., None].astype(float) ** 2
     tiling = Tiling(height, width, SIDE, 24)
     for top in tiling.tops:
         for left in tiling.lefts:
@@ -112,9 +112,9 @@ def test_a_larger_picture_is_its_windows_blended_one_by_one(model, forward, tmp_
             total[place] += weight * forward(pixels[place][None])[0][0]
             weights[place] += weight
     expected = total / weights
-    stored, mask = planes(tmp_path / "out" / "large.png")
-    assert np.abs(stored / 255 - expected).max() <= 0.5 / 255 + 1e-5
-    assert_same_classes(mask, expected.argmax(-1), expected)
+    found, classes = stored(tmp_path / "out" / "large.png")
+    assert np.abs(found / 255 - expected).max() <= 0.5 / 255 + 1e-5
+    assert_same_classes(classes, expected.argmax(-1), expected)
 
 
 def test_batch_size_devices_and_bands_change_nothing(model, tmp_path, monkeypatch):
@@ -127,7 +127,7 @@ def test_batch_size_devices_and_bands_change_nothing(model, tmp_path, monkeypatc
         words = ["--everything", "--formats", "mask,probabilities", "--batch_size", batch_size]
         assert predict(model, tmp_path / name, path, *words) == 0
         monkeypatch.undo()
-        found[name] = planes(tmp_path / name / "a.png")
+        found[name] = stored(tmp_path / name / "a.png")
     for name in "bc":
         assert np.abs(found[name][0].astype(int) - found["a"][0]).max() <= 1
         assert_same_classes(found[name][1], found["a"][1], found["a"][0] / 255)
@@ -156,6 +156,37 @@ def test_mpp_overrules_the_file(model, tmp_path):
     assert result["network"]["size"] == [128, 128]
     (note,) = result["input"]["notes"]
     assert note.startswith("its pixels of 2 µm are coarser than the 1 µm that the model was trained on")
+
+
+def test_a_large_slide_has_the_networks_pixels_and_polygons_in_its_own(model, tmp_path, monkeypatch):
+    for module in (mask, output, planes, job):
+        monkeypatch.setattr(module, "PNG_PIXELS", 1000)
+    pixels = np.full((1200, 801, 3), 244, np.uint8)
+    pixels[700:1100, 100:500] = tissue(400, 400)
+    path = save(tmp_path / "a.png", pixels, 0.5)
+    assert predict(model, tmp_path / "out", path, "--formats", ALL) == 0
+    folder = tmp_path / "out" / "a.png"
+    classes = tifffile.imread(folder / "mask.tif")
+    assert classes.shape == (600, 400)  # 400.5 network pixels
+    rows, columns = np.nonzero(classes != NOT_ANALYSED)
+    assert 300 < rows.min() <= 350 and 550 <= rows.max() < 600  # the tissue with its margin
+    assert columns.min() <= 50 and 250 <= columns.max() < 300
+    features = json.loads((folder / "regions.geojson").read_text())["features"]
+    polygons = {name: [] for name, _ in CLASSES}
+    for feature in features:
+        geometry = shapely.geometry.shape(feature["geometry"])
+        polygons[feature["properties"]["classification"]["name"]].append(geometry)
+    for number, (name, _) in enumerate(CLASSES):
+        back = [shapely.transform(polygon, lambda xy: xy / [801 / 400, 2]) for polygon in polygons[name]]
+        again, once = inside(back, classes.shape), classes == number
+        assert (again & once).sum() >= 0.99 * (again | once).sum()
+    result = json.loads((folder / "result.json").read_text())
+    square = (801 / 400 + 2) / 2 * 0.5 / 1000  # mm
+    for number, (name, _) in enumerate(CLASSES):
+        assert result["areas"][name]["mm2"] == pytest.approx((classes == number).sum() * square**2)
+    uncertainty = tifffile.imread(folder / "uncertainty.tif")
+    assert uncertainty.shape == (600, 400) and uncertainty[rows, columns].any()
+    assert not uncertainty[classes == NOT_ANALYSED].any()
 
 
 def test_smaller_than_a_window_and_all_background(model, tmp_path):
@@ -235,6 +266,18 @@ def test_a_defect_in_one_picture_is_shown_and_the_next_goes_on(model, tmp_path, 
     assert (tmp_path / "out" / "b.png" / "result.json").is_file()
 
 
+def test_too_large_a_batch_ends_the_command(model, tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", tissue(40, 40))
+
+    def run_out(self, band):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 99 bytes")
+
+    monkeypatch.setattr(MaskWriter, "write", run_out)
+    with pytest.raises(UserError, match="not enough memory for batches of 16 windows of 32 pixels: give a smaller"):
+        predict(model, tmp_path / "out", path)
+    assert not (tmp_path / "out" / "a.png").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -261,13 +304,13 @@ def test_uncertainty_needs_auxiliary_classifiers(model, tmp_path):
     card |= {"uncertainty": False, "method": "supervised"}
     (plain / "card.json").write_text(json.dumps(card | {"card_sha256": card_digest(card)}))
     path = save(tmp_path / "a.png", tissue(40, 40))
-    with pytest.raises(UserError, match=r"--formats uncertainty: .*plain is of supervised, which has no auxiliary"):
+    with pytest.raises(UserError, match=r"plain gives no uncertainty: method supervised has one classifier only"):
         predict(plain, tmp_path / "out", path, "--formats", "uncertainty")
 
 
 def test_missing_packages_are_named():
     check_packages()
-    with pytest.raises(UserError, match="predict needs openslide-python openslide-bin, tifffile, shapely: pip"):
+    with pytest.raises(UserError, match="predict needs openslide-python openslide-bin, tifffile, imagecodecs, shapely"):
         check_packages(lambda name: None)
 
 
@@ -282,17 +325,39 @@ def test_a_killed_process_leaves_nothing_that_looks_finished_and_the_next_goes_o
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + 120
-        while not second.exists():
-            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        try:
+            while not second.exists():
+                assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.01)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
     assert (tmp_path / "out" / "a.png" / "result.json").is_file()
     assert not (tmp_path / "out" / "b.png").exists()
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "a.png: done before" in done.stdout
     assert (tmp_path / "out" / "b.png" / "result.json").is_file() and not second.exists()
+
+
+def test_a_slide_cut_short_fails_alone(model, tmp_path, real_data, capsys):
+    whole = (real_data / "slides" / "CMU-1-Small-Region.svs").read_bytes()
+    (tmp_path / "cut.svs").write_bytes(whole[: len(whole) // 2])
+    good = save(tmp_path / "good.png", tissue(40, 40))
+    assert predict(model, tmp_path / "out", tmp_path / "cut.svs", good) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("failed: ")]
+    assert "cut.svs" in line and "copy it again" in line
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".locks", "good.png", "summary.csv"]
+
+
+def test_an_altered_model_is_told(model, tmp_path):
+    altered = shutil.copytree(model, tmp_path / "altered")
+    with open(altered / "model.jaxexport", "r+b") as file:
+        file.write(b"x")
+    path = save(tmp_path / "a.png", tissue(40, 40))
+    with pytest.raises(UserError, match=r"model\.jaxexport was altered after the export"):
+        predict(altered, tmp_path / "out", path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_real_slide(model, tmp_path, real_data):
@@ -303,8 +368,8 @@ def test_a_real_slide(model, tmp_path, real_data):
     assert result["input"]["size"] == [2967, 2220] and result["input"]["microns_per_pixel"] == pytest.approx(0.499)
     assert 0.2 < result["tissue_share"] < 0.7
     assert result["network"]["windows"] < 0.8 * result["network"]["of"]
-    mask = np.asarray(Image.open(folder / "mask.png"))
-    assert mask.shape == (2967, 2220)
+    classes = np.asarray(Image.open(folder / "mask.png"))
+    assert classes.shape == (2967, 2220)
     features = json.loads((folder / "regions.geojson").read_text())["features"]
     geometries = [shapely.geometry.shape(feature["geometry"]) for feature in features]
     assert all(geometry.is_valid for geometry in geometries)
@@ -312,7 +377,7 @@ def test_a_real_slide(model, tmp_path, real_data):
     for feature, geometry in zip(features, geometries, strict=True):
         found[feature["properties"]["classification"]["name"]].append(geometry)
     for number, (name, _) in enumerate(CLASSES):
-        again, once = inside(found[name], mask.shape), mask == number
+        again, once = inside(found[name], classes.shape), classes == number
         assert (again & once).sum() >= 0.99 * (again | once).sum()
 
 

@@ -2,10 +2,12 @@
 
 import csv
 import io
+import json
 
 import pytest
 from rich.console import Console
 
+from crcfp_jax.inference import summary as summing
 from crcfp_jax.inference.inputs import Input
 from crcfp_jax.inference.options import Options, parse_formats
 from crcfp_jax.inference.summary import Summary
@@ -25,7 +27,7 @@ def picture(tmp_path, name):
     return Input(tmp_path / name, name)
 
 
-def test_every_picture_has_a_line_and_failures_come_last(tmp_path):
+def test_every_picture_has_a_line_and_failures_are_told_again_at_the_end(tmp_path):
     console = Console(file=io.StringIO(), width=200)
     with Summary(tmp_path, CLASSES, 4, console=console) as summary:
         with summary.progress(picture(tmp_path, "a.svs")) as advance:
@@ -46,9 +48,47 @@ def test_every_picture_has_a_line_and_failures_come_last(tmp_path):
     assert lines[7].split()[-2:] == ["done", "before"]
     assert lines[8] == "failed: b.svs: b.svs is empty: copy it again"
     rows = list(csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text())))
-    assert [row["state"] for row in rows] == ["done", "done before", "failed"]
+    assert [row["input"] for row in rows] == ["a.svs", "b.svs", "c.svs", "d.svs"]
+    assert [row["state"] for row in rows] == ["done", "failed", "busy", "done before"]
     assert rows[0]["tumour_mm2"] == "0.3" and rows[0]["other_share"] == "0.25" and rows[0]["analysed_mm2"] == "0.4"
-    assert rows[2]["error"] == "b.svs is empty: copy it again" and rows[2]["height"] == ""
+    assert (rows[0]["height"], rows[0]["width"], rows[0]["seconds"], rows[0]["error"]) == ("3000", "2000", "70.0", "")
+    assert rows[1]["error"] == "b.svs is empty: copy it again" and rows[1]["height"] == rows[2]["height"] == ""
+
+
+def store(folder, content):
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps(content))
+
+
+def test_results_of_other_commands_are_in_the_file_too(tmp_path):
+    stored = RESULT | {"settings": {"--tile": 96}, "input": RESULT["input"] | {"identity": {"bytes": 1}}}
+    areas = {"tumour": {"pixels": 5, "mm2": 0.5, "share": 0.5}, "stroma": {"pixels": 5, "mm2": 0.5, "share": 0.5}}
+    for name in ("a.svs", "z.svs", "deep/e.svs", ".f.svs.part"):
+        store(tmp_path / name, stored)
+    store(tmp_path / "of_another_model.svs", stored | {"areas": areas})
+    store(tmp_path / "damaged.svs", [])
+    with Summary(tmp_path, CLASSES, 1, console=Console(file=io.StringIO())) as summary:
+        summary.failed(picture(tmp_path, "z.svs"), "z.svs was made with other settings")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text())))
+    assert [(row["input"], row["state"]) for row in rows] == [
+        ("z.svs", "failed"),
+        ("a.svs", "done before"),
+        ("deep/e.svs", "done before"),
+        ("of_another_model.svs", "done before"),
+    ]
+    assert rows[1]["tumour_mm2"] == "0.3"
+    assert (rows[3]["tumour_mm2"], rows[3]["other_mm2"], rows[3]["analysed_mm2"]) == ("0.5", "", "1.0")
+
+
+def test_a_full_disk_does_not_hide_what_failed(tmp_path, monkeypatch):
+    def refuse(path, content):
+        raise UserError(f"cannot write {path}: the disk is full")
+
+    monkeypatch.setattr(summing, "write_atomic", refuse)
+    console = Console(file=io.StringIO(), width=200)
+    with pytest.raises(UserError, match="the disk is full"), Summary(tmp_path, CLASSES, 1, console=console) as summary:
+        summary.failed(picture(tmp_path, "a.svs"), "a.svs is empty: copy it again")
+    assert "failed: a.svs: a.svs is empty: copy it again" in console.file.getvalue()
 
 
 def test_no_failure_no_error_code(tmp_path):
