@@ -36,19 +36,20 @@ def predict(network: Network, variables: VariableDict, images: UInt8[Array, "b h
 
 
 def disagreement(probabilities: Float[Array, "n *positions c"]) -> Float[Array, "*positions"]:
-    """Generalised Jensen-Shannon divergence of n classifiers, as a share of the greatest that is possible.
+    """How often two of n classifiers, each drawing a class by its own probabilities, draw different ones.
 
-        (H(mean of p_i) - mean of H(p_i)) / log(min(n, c)),  H(p) = -sum over the classes of p log p
+        (1 - mean over the pairs i != j of sum over the classes p_i p_j) * c / (c - 1)
 
-    0: all say the same. 1: each is sure, and no two more than need be agree.
+    0: all are sure of the same class. 1: nothing is known, or each is sure of another class. What all doubt together
+    counts: the divergence of the classifiers alone leaves it out, and does not tell where errors are.
 
     Args:
         probabilities: of each classifier, over c classes.
     """
-    entropy_of_mean = jnp.sum(jax.scipy.special.entr(jnp.mean(probabilities, axis=0)), axis=-1)
-    mean_entropy = jnp.mean(jnp.sum(jax.scipy.special.entr(probabilities), axis=-1), axis=0)
-    bound = jnp.log(min(probabilities.shape[0], probabilities.shape[-1]))
-    return jnp.clip((entropy_of_mean - mean_entropy) / bound, 0.0, 1.0)
+    count, classes = probabilities.shape[0], probabilities.shape[-1]
+    of_pairs = jnp.square(jnp.sum(probabilities, axis=0)) - jnp.sum(jnp.square(probabilities), axis=0)
+    same = jnp.sum(of_pairs, axis=-1) / (count * (count - 1))
+    return jnp.clip((1 - same) * (classes / (classes - 1)), 0.0, 1.0)
 
 
 def _auxiliary_logits(

@@ -60,7 +60,8 @@ def _outputs(card: Mapping[str, Any]) -> str:
     if card["uncertainty"]:
         lines.append(
             f"- `uncertainty`, float32 `[batch, height, width]`, from 0 to 1: how far the {card['classifiers']} "
-            "classifiers of the model disagree (their Jensen-Shannon divergence as a share of the greatest possible). "
+            "classifiers of the model disagree (how often two of them, each drawing a class by its own probabilities, "
+            "draw different ones; 1 where nothing is known). "
             "It is not calibrated, and small where all are wrong together."
         )
     agreement = card["agreement"]

@@ -100,16 +100,16 @@ def _uncertainty(layers: Layers, network: Network, features: str, logits: str) -
     every = layers.node("Reshape", [both, layers.node("Concat", shape, axis=0)])
     every = layers.node("Softmax", [every], axis=2)
 
-    def mean(x: str) -> str:
-        return layers.node("ReduceMean", [x, layers.integers([1])], keepdims=1)
+    def total(x: str, axis: int) -> str:
+        return layers.node("ReduceSum", [x, layers.integers([axis])], keepdims=1)
 
-    def entropy(x: str) -> str:
-        logarithm = layers.node("Log", [layers.node("Max", [x, layers.constant(np.finfo(np.float32).tiny)])])
-        total = layers.node("ReduceSum", [layers.node("Mul", [x, logarithm]), layers.integers([2])])
-        return layers.node("Neg", [total])
+    def square(x: str) -> str:
+        return layers.node("Mul", [x, x])
 
-    excess = layers.node("Sub", [entropy(mean(every)), mean(entropy(every))])  # [b, 1, 1, fh, fw]
-    share = layers.node("Div", [excess, layers.constant(np.log(min(count, classes)))])
+    of_pairs = layers.node("Sub", [square(total(every, 1)), total(square(every), 1)])
+    same = layers.node("Div", [total(of_pairs, 2), layers.constant(count * (count - 1))])  # [b, 1, 1, fh, fw]
+    differing = layers.node("Sub", [layers.constant(1.0), same])
+    share = layers.node("Mul", [differing, layers.constant(classes / (classes - 1))])
     share = layers.node("Clip", [share, layers.constant(0.0), layers.constant(1.0)])
     return layers.node("Squeeze", [share, layers.integers([2])])
 

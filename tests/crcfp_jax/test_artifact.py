@@ -24,24 +24,28 @@ DEVIATION = np.float32([0.229, 0.224, 0.225]).reshape(1, 1, 1, 3)
 def test_disagreement_of_two_classifiers():
     certain, other, even = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.5, 0.0]
     probabilities = np.float32([[certain, certain, even, certain], [certain, other, even, even]])
-    # The last: the mean is (3/4, 1/4), so H = 2 - 3/4 log2 3 bits, and the mean of the entropies is 1/2 bit.
-    expected = [0.0, 1.0, 0.0, 1.5 - 0.75 * np.log2(3)]
+    # Two draws are the same with probability 1, 0, 1/2, 1/2; of three classes two draws at random differ in 2/3.
+    expected = [0.0, 1.0, 0.75, 0.75]
     np.testing.assert_allclose(disagreement(jnp.asarray(probabilities)), expected, atol=1e-6)
 
 
-def test_disagreement_is_bounded_by_the_classes_where_they_are_fewer():
+def test_disagreement_is_over_pairs_of_different_classifiers():
     certain, other = [1.0, 0.0], [0.0, 1.0]
-    probabilities = jnp.float32([certain, certain, other, other])[:, None]
-    np.testing.assert_allclose(disagreement(probabilities), [1.0], atol=1e-6)
-    # Three to one: 2 - 3/4 log2 3 bits of one that is possible.
+    # Three to one: 3 of the 6 pairs differ, of two classes half of two draws at random.
     probabilities = jnp.float32([certain, certain, certain, other])[:, None]
-    np.testing.assert_allclose(disagreement(probabilities), [2 - 0.75 * np.log2(3)], atol=1e-6)
+    np.testing.assert_allclose(disagreement(probabilities), [1.0], atol=1e-6)
+    # Four to one: 4 of 10.
+    probabilities = jnp.float32([certain, certain, certain, certain, other])[:, None]
+    np.testing.assert_allclose(disagreement(probabilities), [0.8], atol=1e-6)
 
 
-def test_classifiers_that_agree_have_none_despite_rounding():
+def test_what_all_doubt_together_counts_and_nothing_exceeds_its_bounds():
     rows = np.random.default_rng(0).dirichlet(np.ones(5), 1000).astype(np.float32)
     found = np.asarray(disagreement(jnp.asarray(np.stack([rows] * 13))))
-    assert found.min() >= 0 and found.max() < 1e-6
+    np.testing.assert_allclose(found, (1 - np.square(rows).sum(-1)) * 1.25, atol=1e-5)
+    sure = np.eye(5, dtype=np.float32)[:, None]
+    np.testing.assert_allclose(disagreement(jnp.asarray(np.repeat(sure[:1], 13, 0))), [0.0], atol=1e-6)
+    np.testing.assert_allclose(disagreement(jnp.full((13, 1, 5), 0.2)), [1.0], atol=1e-6)
 
 
 RELEASE = {"decoder": "v3plus", "output_stride": 16, "perturbations": (("dropout", 2), ("feature_noise", 1))}

@@ -1,13 +1,16 @@
 """On a GPU: the same step as on a CPU, and the paper's full size. JAX_PLATFORMS=cuda,cpu python -m pytest -m gpu"""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_network import random_images, random_network
 from tiny import CLASSES, tiny_batch, tiny_config, tiny_parts, tiny_state
 
 from crcfp_jax.bench import random_batch
 from crcfp_jax.config import default
+from crcfp_jax.inference.artifact import export_predict
 from crcfp_jax.step import make_train_step
 
 pytestmark = pytest.mark.gpu
@@ -77,3 +80,14 @@ def test_3200_negatives_fit_a_card_of_12_gigabytes(gpu):
     assert analysis.temp_size_in_bytes + analysis.argument_size_in_bytes < 11 * 1e9
     _, metrics = step(state, batch, jax.device_put(jax.random.key(3), gpu))
     assert jnp.isfinite(metrics["loss/contrastive"])
+
+
+def test_an_exported_network_agrees_with_the_cpu(gpu):
+    """The artifact has a form of its own for each platform; this runs the one that no CPU runs."""
+    network, variables = random_network(decoder="v3plus", output_stride=16, projection_dim=0)
+    artifact = jax.export.deserialize(bytearray(export_predict(network, variables)))
+    found = []
+    for device in (gpu, jax.devices("cpu")[0]):
+        placed = jax.device_put((variables, random_images(2, 64, 96)), device)
+        found.append(np.asarray(jax.jit(artifact.call)(*placed)["probabilities"]))
+    assert np.abs(found[0] - found[1]).max() < 0.02  # a GPU rounds factors to 10 bits (TF32) by default

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import shutil
 import signal
@@ -385,7 +386,8 @@ def inside(polygons, shape):
     """Pixels whose centres lie in one of the polygons."""
     marked = np.zeros(shape, bool)
     for polygon in polygons:
-        left, top, right, bottom = (int(value) for value in polygon.bounds)
-        rows, columns = np.mgrid[top:bottom, left:right]
-        marked[top:bottom, left:right] |= shapely.contains_xy(polygon, columns + 0.5, rows + 0.5)
+        left, top = (int(value) for value in polygon.bounds[:2])
+        right, bottom = (math.ceil(value) for value in polygon.bounds[2:])
+        rows, columns = np.mgrid[top : min(bottom, shape[0]), left : min(right, shape[1])]
+        marked[rows, columns] |= shapely.contains_xy(polygon, columns + 0.5, rows + 0.5)
     return marked
