@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 
 from crcfp_jax.inference.band import NOT_ANALYSED, Band, OutputGrid
 from data_pipelines.records import ClassInfo
@@ -39,25 +39,16 @@ class AreaWriter:
     """Writes `areas.csv`: class, pixels of the output, mm² and share of the analysed area; last what was not analysed.
 
     Attributes:
-        pixels: int64 [c]; of each class so far.
-        not_analysed: pixels that no network has seen, so far.
+        count: of the pixels so far.
     """
 
     def __init__(self, folder: Path, grid: OutputGrid, classes: Sequence[ClassInfo]):
         self._path, self._grid, self._classes = folder / "areas.csv", grid, classes
-        self._count = AreaCount(len(classes))
-
-    @property
-    def pixels(self) -> Int64[np.ndarray, "c"]:
-        return self._count.pixels
-
-    @property
-    def not_analysed(self) -> int:
-        return self._count.not_analysed
+        self.count = AreaCount(len(classes))
 
     def write(self, band: Band) -> None:
         """Counts the band's pixels."""
-        self._count.add(band.classes)
+        self.count.add(band.classes)
 
     def finish(self) -> None:
         """Writes the file."""
@@ -66,9 +57,11 @@ class AreaWriter:
         with open(self._path, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["class", "pixels", "mm2", "share"])
-            for name, pixels, share in zip(names, self.pixels.tolist(), self._count.shares, strict=True):
+            for name, pixels, share in zip(names, self.count.pixels.tolist(), self.count.shares, strict=True):
                 table.writerow([name, pixels, f"{pixels * millimetres2:.9f}", f"{share:.6f}"])
-            table.writerow(["not_analysed", self.not_analysed, f"{self.not_analysed * millimetres2:.9f}", ""])
+            table.writerow(
+                ["not_analysed", self.count.not_analysed, f"{self.count.not_analysed * millimetres2:.9f}", ""]
+            )
 
     def close(self) -> None:
         """There is nothing to give up."""

@@ -111,7 +111,7 @@ def _open_writers(stack: ExitStack, folder: Path, plan: Plan, card: Card, option
         "geojson": lambda: GeoJsonWriter(folder, grid, card.classes),
         "csv": lambda: AreaWriter(folder, grid, card.classes),
         "probabilities": lambda: ProbabilityWriter(folder, grid, card.classes),
-        "uncertainty": lambda: UncertaintyWriter(folder, grid, card.classes),
+        "uncertainty": lambda: UncertaintyWriter(folder, grid),
     }
     writers = []
     for name in options.formats:

@@ -45,11 +45,11 @@ class ProbabilityWriter:
 class UncertaintyWriter:
     """Writes `uncertainty.png`, a picture of at most 2048 pixels a side, and for large slides `uncertainty.tif`.
 
-    The TIFF is written where the mask is one: OME-TIFF of one channel, tiled, with a pyramid. Classifiers that were
-    trained together differ by far less than 1, so it has 16 bits: round(65535 uncertainty).
+    The TIFF is written where the mask is one: OME-TIFF of one channel, tiled, with a pyramid, 16 bits:
+    round(65535 uncertainty), since classifiers that are sure differ by far less than 1.
     """
 
-    def __init__(self, folder: Path, grid: OutputGrid, classes: Sequence[ClassInfo]):
+    def __init__(self, folder: Path, grid: OutputGrid):
         self._folder, self._grid = folder, grid
         self._picture = HeatMap(grid.height, grid.width, grid.microns_per_pixel, "uncertainty")
         large = grid.height * grid.width > PNG_PIXELS

@@ -21,7 +21,7 @@ def test_areas_by_hand(tmp_path):
     writer = AreaWriter(tmp_path, OutputGrid(3, 4, (2.0, 2.0), 500.0), CLASSES)  # 0.25 mm² a pixel
     writer.write(band(0, ROWS[0]))
     writer.write(band(2, ROWS[1]))
-    assert (writer.pixels.tolist(), writer.not_analysed) == ([6, 3, 0], 3)
+    assert (writer.count.pixels.tolist(), writer.count.not_analysed) == ([6, 3, 0], 3)
     writer.finish()
     writer.close()
     with open(tmp_path / "areas.csv", newline="", encoding="utf-8") as file:

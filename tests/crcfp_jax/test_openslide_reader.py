@@ -1,11 +1,10 @@
 """Slides of OpenSlide's vendors, written by hand and real."""
 
-import threading
-
 import cv2
 import numpy as np
 import pytest
 import tifffile
+from reading import assert_threads_read
 
 from crcfp_jax.inference.openslide_reader import BLOCK, VendorSlide
 from crcfp_jax.inference.slide import open_slide
@@ -130,22 +129,8 @@ def test_tiles_too_large_for_any_memory(tmp_path):
 
 
 def test_several_threads(tmp_path):
-    wrong = []
     with open_slide(write_svs(tmp_path / "a.svs", [PIXELS])) as slide:
-
-        def work(seed):
-            rng = np.random.default_rng(seed)
-            for _ in range(30):
-                top, left = (int(n) for n in rng.integers(0, 900, 2))
-                if not np.array_equal(slide.read(0, top, left, 99, 99), PIXELS[top : top + 99, left : left + 99]):
-                    wrong.append((top, left))
-
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert not wrong
+        assert_threads_read(slide, PIXELS, rounds=30, most=900, side=99)
 
 
 def test_a_real_slide(real_data):

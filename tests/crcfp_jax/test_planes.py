@@ -2,6 +2,7 @@
 
 import tracemalloc
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -76,7 +77,7 @@ def test_uncertainty_of_a_small_slide_is_a_picture_alone(tmp_path):
     classes = np.zeros((500, 600), np.uint8)
     classes[:, 300:] = NOT_ANALYSED
     uncertainty[:, 300:] = 0
-    write(UncertaintyWriter(tmp_path, grid(500, 600), CLASSES), bands(classes, None, uncertainty, height=70))
+    write(UncertaintyWriter(tmp_path, grid(500, 600)), bands(classes, None, uncertainty, height=70))
     assert [path.name for path in tmp_path.iterdir()] == ["uncertainty.png"]
     with Image.open(tmp_path / "uncertainty.png") as image:
         seen = np.asarray(image)[MARGIN : MARGIN + 500, MARGIN : MARGIN + 600]
@@ -87,7 +88,7 @@ def test_uncertainty_of_a_small_slide_is_a_picture_alone(tmp_path):
 def test_uncertainty_of_a_large_slide_is_a_plane_too(tmp_path, monkeypatch):
     monkeypatch.setattr(planes, "PNG_PIXELS", 0)
     classes, probabilities = distributions(300, 400)
-    write(UncertaintyWriter(tmp_path, grid(300, 400), CLASSES), bands(classes, None, probabilities[..., 0], height=37))
+    write(UncertaintyWriter(tmp_path, grid(300, 400)), bands(classes, None, probabilities[..., 0], height=37))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["uncertainty.png", "uncertainty.tif"]
     with tifffile.TiffFile(tmp_path / "uncertainty.tif") as file:
         assert file.is_ome
@@ -95,7 +96,7 @@ def test_uncertainty_of_a_large_slide_is_a_plane_too(tmp_path, monkeypatch):
 
 
 def test_a_model_without_uncertainty_has_no_such_picture(tmp_path):
-    writer = UncertaintyWriter(tmp_path, grid(8, 8), CLASSES)
+    writer = UncertaintyWriter(tmp_path, grid(8, 8))
     with pytest.raises(ValueError, match="no uncertainty"):
         writer.write(next(bands(np.zeros((8, 8), np.uint8), height=8)))
 
@@ -164,8 +165,9 @@ def test_memory_does_not_grow_with_the_height(tmp_path, monkeypatch):
 
     def peak(height):
         tracemalloc.start()
-        for make in (ProbabilityWriter, UncertaintyWriter):
-            writer = make(tmp_path, grid(height, 2000), CLASSES)
+        pixels = grid(height, 2000)
+        for make in (partial(ProbabilityWriter, classes=CLASSES), UncertaintyWriter):
+            writer = make(tmp_path, pixels)
             for top in range(0, height, 100):
                 writer.write(replace(band, top=top))
             writer.finish()

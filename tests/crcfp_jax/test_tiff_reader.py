@@ -1,10 +1,9 @@
 """TIFF of every layout and kind, region by region against what was written."""
 
-import threading
-
 import numpy as np
 import pytest
 import tifffile
+from reading import assert_threads_read
 
 from crcfp_jax.inference import tiff_reader
 from crcfp_jax.inference.pixels import DEEP, GREY, LAID_ON_WHITE, TURNED, lay_on_white
@@ -266,19 +265,5 @@ def test_only_what_a_region_needs_is_decoded_and_little_is_kept(tmp_path, monkey
 
 def test_several_threads(tmp_path):
     for layout in (TILED, {"rowsperstrip": 3}):
-        failures = []
         with open_slide(write(tmp_path / "a.tif", **layout)) as slide:
-
-            def work(seed, slide=slide, failures=failures):
-                rng = np.random.default_rng(seed)
-                for _ in range(50):
-                    top, left = (int(n) for n in rng.integers(0, 150, 2))
-                    if not np.array_equal(slide.read(0, top, left, 60, 60), PIXELS[top : top + 60, left : left + 60]):
-                        failures.append((top, left))
-
-            threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        assert not failures
+            assert_threads_read(slide, PIXELS, rounds=50, most=150, side=60)
