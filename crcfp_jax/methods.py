@@ -14,19 +14,20 @@ from ml_collections import ConfigDict
 from crcfp_jax.models.heads import KINDS
 from data_pipelines.errors import UserError
 
-# What each method adds to the supervised term. Schemes 1-3 of the paper (Table 4) add one term each; CAC (Lai et al.
-# 2021) is scheme 1 under its own name.
+# What each method adds to the supervised term. Schemes 1-3 of the paper (section 5.2, Table 4) add one term each:
+# context, then entropy, then cross-consistency; CAC (Lai et al. 2021) is scheme 1 under its own name.
 TERMS: dict[str, tuple[str, ...]] = {
     "supervised": (),
     "cct": ("cross_consistency",),
     "cac": ("contrastive",),
     "cdcl": ("cross_patch", "teacher_consistency", "entropy"),
     "crcfp_s1": ("contrastive",),
-    "crcfp_s2": ("contrastive", "cross_consistency"),
+    "crcfp_s2": ("contrastive", "entropy"),
     "crcfp": ("contrastive", "cross_consistency", "entropy"),
 }
 BINARY = ("cdcl",)  # methods that know foreground and background only
 OF_ONE_VIEW = ("cross_consistency", "entropy", "cross_patch", "teacher_consistency")  # terms that need no second view
+OF_THE_TEACHER = ("cross_patch", "teacher_consistency")
 STEEPNESS = 5.0  # of the ramp exp(-5 (1 - t)^2) (Laine and Aila 2017; CCT's release)
 
 
@@ -45,6 +46,8 @@ class Method:
         negatives: features pushed into the memory bank a step; 0: no bank.
         target_threshold: confidence of the main classifier from which on auxiliary classifiers are held against it.
         teacher_decay: share of the old parameters that the mean teacher keeps at an update, or None: no teacher.
+
+    Any terms can be combined, but for the two contrasts, which would fill one memory bank with vectors of two kinds.
     """
 
     name: str
@@ -56,6 +59,16 @@ class Method:
     negatives: int = 0
     target_threshold: float = 0.0
     teacher_decay: float | None = None
+
+    def __post_init__(self):
+        if self.has("contrastive") and self.has("cross_patch"):
+            raise ValueError(f"method {self.name}: 'contrastive' and 'cross_patch' can't share the memory bank")
+        if self.has("contrastive", "cross_patch") != bool(self.negatives):
+            raise ValueError(f"method {self.name}: a contrast, and nothing else, needs negatives")
+        if self.has(*OF_THE_TEACHER) != (self.teacher_decay is not None):
+            raise ValueError(f"method {self.name}: {' and '.join(OF_THE_TEACHER)}, and nothing else, need a teacher")
+        if self.has("cross_consistency") != bool(self.perturbations):
+            raise ValueError(f"method {self.name}: cross-consistency, and nothing else, needs perturbations")
 
     def has(self, *terms: str) -> bool:
         """Whether any of these terms exists in this method."""
@@ -91,12 +104,9 @@ def build_method(config: ConfigDict) -> Method:
         raise UserError(f"config.method={config.method!r} is unknown; known methods: {', '.join(TERMS)}")
     terms = TERMS[config.method]
     steps, weights = config.train.steps, config.weights
-    method = Method(
-        name=config.method,
-        weights={term: weights[term] for term in ("supervised", *terms) if term in weights},
-        warmup_steps=round(weights.warmup * steps),
-        negatives=config.contrastive.negatives if "contrastive" in terms else 0,
-    )
+    settings = {"weights": {term: weights[term] for term in ("supervised", *terms) if term in weights}}
+    if "contrastive" in terms:
+        settings |= {"negatives": config.contrastive.negatives}
     match config.method:
         case "cct":
             cct = config.cct
@@ -105,17 +115,17 @@ def build_method(config: ConfigDict) -> Method:
                     f"config.cct.classifiers={tuple(cct.classifiers)} has {len(cct.classifiers)} numbers for "
                     f"{len(cct.perturbations)} kinds of config.cct.perturbations: give one number for each"
                 )
-            changes = {
-                "weights": method.weights | {"cross_consistency": cct.weight},
+            _check_kinds("config.cct.perturbations", cct.perturbations)
+            settings |= {
+                "weights": settings["weights"] | {"cross_consistency": cct.weight},
                 "main_view": "view_a",
                 "ramp_steps": round(cct.ramp_up * steps),
                 "perturbations": tuple(zip(cct.perturbations, cct.classifiers, strict=True)),
             }
-            _check_kinds("config.cct.perturbations", cct.perturbations)
         case "cdcl":
             cdcl = config.cdcl
-            changes = {
-                "weights": method.weights | {term: cdcl[term] for term in terms},
+            settings |= {
+                "weights": settings["weights"] | {term: cdcl[term] for term in terms},
                 "main_view": "view_a",
                 "ramp_steps": round(cdcl.ramp_up * steps),
                 "negatives": cdcl.negatives,
@@ -123,14 +133,12 @@ def build_method(config: ConfigDict) -> Method:
             }
         case _ if "cross_consistency" in terms:
             consistency = config.cross_consistency
-            changes = {
+            _check_kinds("config.cross_consistency.perturbations", consistency.perturbations)
+            settings |= {
                 "perturbations": tuple((name, consistency.classifiers) for name in consistency.perturbations),
                 "target_threshold": consistency.threshold,
             }
-            _check_kinds("config.cross_consistency.perturbations", consistency.perturbations)
-        case _:
-            changes = {}
-    return dataclasses.replace(method, **changes)
+    return Method(name=config.method, warmup_steps=round(weights.warmup * steps), **settings)
 
 
 def check_classes(method: str, num_classes: int) -> None:

@@ -95,7 +95,9 @@ def make_train_step(
             encoded = encode_streams(network, variables, labelled, streams, config.model)
             heads = Heads(network, variables, axis_name)
             losses = {"supervised": supervised_term(heads, encoded.labelled, batch["label"])}
-            unlabelled, metrics, bank = unlabelled_terms(heads, method, config, encoded.streams, state, batch, key)
+            unlabelled, metrics, bank = unlabelled_terms(
+                heads, method, config, encoded.streams, batch, key, bank=state.bank, teacher=state.teacher
+            )
             losses |= unlabelled
             ramp = method.ramp(state.step)
             weights = {term: w if term == "supervised" else w * ramp for term, w in method.weights.items()}

@@ -21,22 +21,26 @@ class Taught(NamedTuple):
     """What the teacher makes of the unlabelled images, without gradient."""
 
     logits: Float[Array, "u h w k"]
-    projected: Float[Array, "u ch cw d"]  # unit vectors at the context stride
-    labels: Int[Array, "u ch cw"]  # pseudo-labels there
+    projected: Float[Array, "u ch cw d"] | None = None  # unit vectors at the context stride, where asked for
+    labels: Int[Array, "u ch cw"] | None = None  # pseudo-labels there
 
 
-def ask_teacher(student: Heads, teacher: Any, batch_stats: Any, images: Float[Array, "u s s 3"]) -> Taught:
+def ask_teacher(student: Heads, teacher: Any, images: Float[Array, "u s s 3"], *, vectors: bool) -> Taught:
     """Runs the teacher on normalised images, by their own batch statistics as the student; those are not kept.
 
     Args:
         student: heads of the same network, for the replicas' axis.
         teacher: parameters.
-        batch_stats: running statistics; the values don't matter.
+        images: normalised.
+        vectors: whether a term compares the teacher's vectors; the network has no projector otherwise.
     """
-    heads = dataclasses.replace(student, variables={"params": teacher, "batch_stats": batch_stats})
+    heads = dataclasses.replace(student, variables=student.variables | {"params": teacher})
     features, _ = heads.network.apply(heads.variables, images, train=True, mutable=["batch_stats"], method="encode")
-    projected, labels, _ = project_cells(heads, features)
-    return jax.lax.stop_gradient(Taught(heads.apply("classify", features), projected, labels))
+    taught = Taught(heads.apply("classify", features))
+    if vectors:
+        projected, labels, _ = project_cells(heads, features)
+        taught = taught._replace(projected=projected, labels=labels)
+    return jax.lax.stop_gradient(taught)
 
 
 def teacher_consistency_term(heads: Heads, logits: Float[Array, "u h w k"], taught: Taught) -> Float[Array, ""]:

@@ -1,6 +1,7 @@
 """What a method learns from the unlabelled images of a step: its terms, one after the other."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
@@ -9,8 +10,7 @@ from ml_collections import ConfigDict
 from crcfp_jax.augment import normalise
 from crcfp_jax.bank import Bank
 from crcfp_jax.diagnostics import agreement, contrast_metrics, prediction_metrics
-from crcfp_jax.methods import OF_ONE_VIEW, Method
-from crcfp_jax.state import TrainState
+from crcfp_jax.methods import OF_ONE_VIEW, OF_THE_TEACHER, Method
 from crcfp_jax.teacher import ask_teacher, cross_patch_term, teacher_consistency_term
 from crcfp_jax.terms import Heads, Metrics, consistency_term, contrastive_term, entropy_term
 
@@ -20,19 +20,23 @@ def unlabelled_terms(
     method: Method,
     config: ConfigDict,
     streams: Mapping[str, Float[Array, "u h w c"]],
-    state: TrainState,
     batch: Mapping[str, Array],
     key: Key[Array, ""],
+    *,
+    bank: Bank | None,
+    teacher: Any,
 ) -> tuple[dict[str, Float[Array, ""]], Metrics, Bank | None]:
     """The losses of this method's terms on the unlabelled images, what they tell, and the bank after them.
 
     Args:
         heads: with the parameters that learn.
         streams: features of the streams that the method looks at; none for supervised training.
-        state: before the step.
+        batch: of the step, as the loaders make it.
         key: of the step.
+        bank: before the step; None where the method has no contrast.
+        teacher: parameters of the mean teacher; None where the method has none.
     """
-    losses, metrics, bank = {}, {}, state.bank
+    losses, metrics = {}, {}
     threshold = config.contrastive.threshold
     if method.has(*OF_ONE_VIEW):
         features = streams[method.main_view]
@@ -49,9 +53,12 @@ def unlabelled_terms(
     if method.has("cross_consistency"):
         losses["cross_consistency"], auxiliary = consistency_term(heads, features, logits, key, method.target_threshold)
         metrics["share/agreement"] = agreement(heads, logits, auxiliary)
-    if method.has("cross_patch", "teacher_consistency"):
-        taught = ask_teacher(heads, state.teacher, state.batch_stats, normalise(batch[method.main_view]))
+    if method.has(*OF_THE_TEACHER):
+        images = normalise(batch[method.main_view])
+        taught = ask_teacher(heads, teacher, images, vectors=method.has("cross_patch"))
+    if method.has("teacher_consistency"):
         losses["teacher_consistency"] = teacher_consistency_term(heads, logits, taught)
+    if method.has("cross_patch"):
         losses["cross_patch"], bank, shares = cross_patch_term(heads, features, taught, bank, key, config)
         metrics |= shares
     if method.has("entropy"):

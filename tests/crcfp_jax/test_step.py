@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,12 @@ import optax
 import pytest
 from tiny import tiny_batch, tiny_config, tiny_parts, tiny_state
 
+from crcfp_jax.assemble import Learner
 from crcfp_jax.augment import augment
 from crcfp_jax.losses.supervised import cross_entropy
-from crcfp_jax.methods import build_method
+from crcfp_jax.methods import Method, build_method
+from crcfp_jax.optim import make_optimizer
+from crcfp_jax.state import create_state
 from crcfp_jax.step import make_train_step
 from data_pipelines.errors import UserError
 
@@ -91,6 +95,60 @@ def test_each_term_moves_its_parameter_groups_and_no_other(steps_with_weights, n
         )
     }
     assert moved == MOVED[name][term]
+
+
+TERM_SETTINGS = {
+    "contrastive": {"negatives": 32},
+    "cross_consistency": {"perturbations": (("dropout", 1),)},
+    "cross_patch": {"negatives": 32, "teacher_decay": 0.9},
+    "teacher_consistency": {"teacher_decay": 0.9},
+    "entropy": {},
+}
+COMBINATIONS = [
+    terms
+    for count in (1, 2, 3)
+    for terms in itertools.combinations(TERM_SETTINGS, count)
+    if not {"contrastive", "cross_patch"} <= set(terms)
+]
+
+
+@pytest.mark.parametrize("terms", COMBINATIONS, ids="+".join)
+def test_terms_are_independent_of_one_another(terms):
+    settings = {key: value for term in terms for key, value in TERM_SETTINGS[term].items()}
+    method = Method("any", dict.fromkeys(("supervised", *terms), 1.0), 0, **settings)
+    config = tiny_config()
+    learner = Learner(config, 2, method, make_optimizer(config))
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    network = learner.network()
+    state = jax.eval_shape(lambda: create_state(network, method, config, learner.optimizer, sharding=sharding))
+    batch = {key: jnp.asarray(value) for key, value in tiny_batch(config).items()} | {
+        "label": jnp.zeros((4, config.data.side, config.data.side), jnp.uint8)
+    }
+    after, metrics = jax.eval_shape(make_train_step(network, method, config, learner.optimizer), state, batch, KEY)
+    assert {name for name in metrics if name.startswith("loss/")} == {
+        f"loss/{term}" for term in ("supervised", "total", *terms)
+    }
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+def test_two_contrasts_in_one_bank_are_refused():
+    with pytest.raises(ValueError, match="can't share the memory bank"):
+        Method("any", {"contrastive": 1.0, "cross_patch": 1.0}, 0, negatives=8, teacher_decay=0.9)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "terms"),
+    [
+        ("supervised", ()),
+        ("crcfp_s1", ("contrastive",)),
+        ("crcfp_s2", ("contrastive", "entropy")),
+        ("crcfp", ("contrastive", "entropy", "cross_consistency")),
+    ],
+)
+def test_the_schemes_are_those_of_the_papers_table_4(scheme, terms):
+    method = build_method(tiny_config(method=scheme))
+    assert set(method.weights) == {"supervised", *terms}
+    assert bool(method.perturbations) == ("cross_consistency" in terms)
 
 
 def test_warmup_counts_only_the_supervised_term_until_its_last_step(compiled):
