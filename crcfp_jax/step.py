@@ -2,6 +2,10 @@
 
 Losses are reduced over the replicas inside the differentiated function *and* the gradients are averaged after it; with
 one without the other, shard_map's replication rules multiply the gradients by the number of devices.
+
+The parameters are made to vary over the replicas before anything else happens to them. The derivative of that is the
+sum of their gradients over the replicas, and so a sum of float32; where a layer's cast to bfloat16 comes first, it is
+one of bfloat16.
 """
 
 from collections.abc import Callable, Mapping
@@ -91,6 +95,8 @@ def make_train_step(
         labelled, streams = prepare(key, batch)
 
         def loss_function(params):
+            if axis_name is not None:
+                params = jax.lax.pcast(params, axis_name, to="varying")
             variables = {"params": params, "batch_stats": state.batch_stats}
             encoded = encode_streams(network, variables, labelled, streams, config.model)
             heads = Heads(network, variables, axis_name)

@@ -1,6 +1,8 @@
-"""One device, four devices and pmap give the same step."""
+"""One device, four devices and pmap give the same step, in float32 and in bfloat16."""
 
 import jax
+import jax.extend
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import tiny_batch, tiny_config, tiny_parts, tiny_state
@@ -28,19 +30,23 @@ def make_stepper(config, devices, mode="shard_map"):
     return run
 
 
-@pytest.fixture(scope="module")
-def four_devices():
-    """The states before each of some steps on four devices, and what each step returned."""
-    config = tiny_config()
+# Of an array's largest entry. In bfloat16 a sum that is rounded otherwise flips roundings of 2^-8 in what follows.
+TOLERANCE = {"float32": 2e-4, "bfloat16": 5e-2}
+
+
+@pytest.fixture(scope="module", params=TOLERANCE)
+def four_devices(request):
+    """Type of the activations, the states before each of some steps on four devices, and what each step returned."""
+    config = tiny_config(model__dtype=request.param)
     run = make_stepper(config, 4)
     states, results = [jax.device_get(tiny_state(config))], []
     for number in range(STEPS):
         results.append(run(states[-1], number))
         states.append(results[-1][0])
-    return states, results
+    return request.param, states, results
 
 
-def assert_same_steps(run, states, results):
+def assert_same_steps(run, states, results, dtype="float32"):
     """Every step agrees from the same state.
 
     Trajectories would not do: a rounding error in one step flips a ReLU or a maximum in the next and grows tenfold.
@@ -49,14 +55,15 @@ def assert_same_steps(run, states, results):
     """
 
     def close(a, b):
-        np.testing.assert_allclose(a, b, rtol=0, atol=2e-4 * np.max(np.abs(b)) + 1e-6)
+        np.testing.assert_allclose(a, b, rtol=0, atol=TOLERANCE[dtype] * np.max(np.abs(b)) + 1e-6)
 
     for number, (state, result) in enumerate(zip(states, results, strict=False)):
         jax.tree.map(close, run(state, number), result)
 
 
 def test_one_device_agrees_with_four(four_devices):
-    assert_same_steps(make_stepper(tiny_config(), 1), *four_devices)
+    dtype, states, results = four_devices
+    assert_same_steps(make_stepper(tiny_config(model__dtype=dtype), 1), states, results, dtype)
 
 
 @pytest.mark.parametrize("method", [pytest.param("cct", marks=pytest.mark.slow), "cdcl"])
@@ -72,7 +79,29 @@ def test_one_device_agrees_with_four_for_the_other_methods(method):
 
 
 def test_pmap_agrees_with_shard_map(four_devices):
-    assert_same_steps(make_stepper(tiny_config(), 4, "pmap"), *four_devices)
+    dtype, states, results = four_devices
+    assert_same_steps(make_stepper(tiny_config(model__dtype=dtype), 4, "pmap"), states, results, dtype)
+
+
+def sums_over_replicas(jaxpr):
+    """Types of everything that a program adds up over the replicas."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name.startswith("psum"):
+            yield from (variable.aval.dtype for variable in equation.invars)
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            yield from sums_over_replicas(inner)
+
+
+@pytest.mark.parametrize("method", ["crcfp", "cct", "cdcl"])
+def test_no_sum_over_the_replicas_is_of_bfloat16(method):
+    config = tiny_config(method=method, model__dtype="bfloat16")
+    network, method, optimizer = tiny_parts(config, parallel.AXIS)
+    step = make_train_step(network, method, config, optimizer, parallel.AXIS)
+    stepper = parallel.parallelise(step, parallel.make_mesh(), "shard_map")
+    state, batch = jax.eval_shape(lambda: tiny_state(config)), tiny_batch(config)
+    types = list(sums_over_replicas(stepper.trace(state, batch, jax.random.key(0)).jaxpr.jaxpr))
+    assert len(types) > len(jax.tree.leaves(state.params))  # a gradient each, losses and statistics
+    assert jnp.bfloat16 not in types
 
 
 def test_devices_must_divide_the_batches():
