@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
 NOISE_RANGE = 0.3  # paper
-KEPT_ATTENTION = (0.75, 0.9)  # paper: range of gamma
+KEPT_ACTIVITY = (0.75, 0.9)  # paper: range of gamma
 DROPOUT_RATE = 0.5  # paper; the draw below is one bit, so that another rate needs another draw
 
 
@@ -24,16 +24,36 @@ def feature_noise(features: Float[Array, "h w c"], key: Key[Array, ""]) -> Float
 
 
 def feature_dropout(features: Float[Array, "h w c"], key: Key[Array, ""]) -> Float[Array, "h w c"]:
-    """Zeroes the most active positions of the example (paper Eq. 13-14).
+    """Zeroes the most active positions of the example, by the paper's rule (Eq. 12-14).
 
-    Attention is the mean over channels divided by its maximum over positions; positions with attention below
-    gamma ~ U(0.75, 0.9), one draw an example, are kept. No rescaling. The mask carries no gradient.
+    The sum over channels is min-max normalised over positions; positions below gamma ~ U(0.75, 0.9), one draw an
+    example, are kept. No rescaling. The mask carries no gradient. Where all positions are equally active, the
+    normalisation is undefined and all are kept.
     """
-    gamma = jax.random.uniform(key, (), minval=KEPT_ATTENTION[0], maxval=KEPT_ATTENTION[1])
-    attention = jnp.mean(jax.lax.stop_gradient(features), axis=-1, keepdims=True, dtype=jnp.float32)
-    # Multiplied out rather than divided: features that are zero everywhere stay zero instead of turning into NaN.
-    kept = attention < gamma * jnp.max(attention)
+    activity, gamma = _activity(features), _draw_gamma(key)
+    least, greatest = jnp.min(activity), jnp.max(activity)
+    kept = (activity - least < gamma * (greatest - least)) | (greatest == least)
     return features * kept.astype(features.dtype)
+
+
+def feature_dropout_max(features: Float[Array, "h w c"], key: Key[Array, ""]) -> Float[Array, "h w c"]:
+    """Zeroes the most active positions of the example, by the rule of CCT and of the authors' release.
+
+    As `feature_dropout`, but that the mean over channels is divided by its maximum, and its minimum stays.
+    """
+    activity = _activity(features)
+    # Multiplied out rather than divided: features that are zero everywhere stay zero instead of turning into NaN.
+    kept = activity < _draw_gamma(key) * jnp.max(activity)
+    return features * kept.astype(features.dtype)
+
+
+def _activity(features: Float[Array, "h w c"]) -> Float[Array, "h w 1"]:
+    """Mean over channels, in float32, without gradient: as good as their sum where it is normalised."""
+    return jnp.mean(jax.lax.stop_gradient(features), axis=-1, keepdims=True, dtype=jnp.float32)
+
+
+def _draw_gamma(key: Key[Array, ""]) -> Float[Array, ""]:
+    return jax.random.uniform(key, (), minval=KEPT_ACTIVITY[0], maxval=KEPT_ACTIVITY[1])
 
 
 def dropout(features: Float[Array, "h w c"], key: Key[Array, ""]) -> Float[Array, "h w c"]:
@@ -53,6 +73,7 @@ def spatial_dropout(features: Float[Array, "h w c"], key: Key[Array, ""]) -> Flo
 PERTURBATIONS = {
     "feature_noise": feature_noise,
     "feature_dropout": feature_dropout,
+    "feature_dropout_max": feature_dropout_max,
     "dropout": dropout,
     "spatial_dropout": spatial_dropout,
 }

@@ -9,6 +9,7 @@ from crcfp_jax.models.perturbations import (
     PERTURBATIONS,
     dropout,
     feature_dropout,
+    feature_dropout_max,
     feature_noise,
     random_bytes,
     spatial_dropout,
@@ -41,27 +42,51 @@ def test_neighbouring_draws_are_unrelated():
         assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.015
 
 
-def test_feature_dropout_zeroes_the_most_active_positions():
-    attention = np.array([[1.0, 0.95, 0.74], [0.5, 0.91, 0.0]], np.float32)  # after division by the maximum
+# Sums over channels of 60, 84, 96 and 100. Divided by the maximum: 0.6, 0.84, 0.96, 1; between minimum and maximum:
+# 0, 0.6, 0.9, 1. Every gamma drops what is at 0.9 or above and keeps what is below 0.75.
+ACTIVE = jnp.asarray([[[20.0, 40.0], [80.0, 4.0]], [[48.0, 48.0], [0.0, 100.0]]])
+
+
+def test_feature_dropout_is_min_max_normalised():
+    expected = [[[20.0, 40.0], [80.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]]
+    for key in jax.random.split(KEY, 20):
+        np.testing.assert_array_equal(feature_dropout(ACTIVE, key), expected)
+
+
+def test_the_rule_of_the_maximum_drops_where_a_gamma_is_below_the_share_of_the_maximum():
+    kept = np.asarray([feature_dropout_max(ACTIVE, key)[..., 0] != 0 for key in jax.random.split(KEY, 300)])
+    assert kept[:, 0, 0].all() and not kept[:, 1].any()
+    assert kept[:, 0, 1].mean() == pytest.approx(0.4, abs=0.1)  # gamma above 0.84: (0.9 - 0.84) / 0.15
+
+
+@pytest.mark.parametrize("rule", [feature_dropout, feature_dropout_max])
+def test_feature_dropout_zeroes_the_most_active_positions(rule):
+    attention = np.array([[1.0, 0.95, 0.74], [0.5, 0.91, 0.0]], np.float32)  # by both rules, as the minimum is 0
     features = jnp.asarray(attention[..., None] * np.array([1.0, 3.0]) * 5)  # channel mean is 10 times attention
-    dropped = feature_dropout(features, KEY)
+    dropped = rule(features, KEY)
     kept = attention < 0.75  # no gamma drops these; every gamma drops those above 0.9
     np.testing.assert_allclose(dropped, np.where(kept[..., None], features, 0))
 
 
-def test_feature_dropout_threshold_is_between_75_and_90_percent():
+@pytest.mark.parametrize("rule", [feature_dropout, feature_dropout_max])
+def test_feature_dropout_threshold_is_between_75_and_90_percent(rule):
     features = jnp.linspace(0, 1, 101).reshape(1, 101, 1)
     keys = jax.random.split(KEY, 300)
-    kept = np.asarray(jax.vmap(feature_dropout, (None, 0))(features, keys)).max((1, 2, 3))
+    kept = np.asarray(jax.vmap(rule, (None, 0))(features, keys)).max((1, 2, 3))
     assert kept.min() == pytest.approx(0.75, abs=0.015)
     assert kept.max() == pytest.approx(0.90, abs=0.015)
     assert kept.mean() == pytest.approx(0.82, abs=0.01)
 
 
-def test_feature_dropout_of_zeros_is_zero_and_its_mask_has_no_gradient():
-    np.testing.assert_array_equal(feature_dropout(jnp.zeros((2, 2, 3)), KEY), np.zeros((2, 2, 3)))
+@pytest.mark.parametrize("rule", [feature_dropout, feature_dropout_max])
+def test_feature_dropout_of_zeros_is_zero_and_its_mask_has_no_gradient(rule):
+    np.testing.assert_array_equal(rule(jnp.zeros((2, 2, 3)), KEY), np.zeros((2, 2, 3)))
     features = jnp.array([[[1.0], [0.2]]])
-    np.testing.assert_array_equal(jax.grad(lambda z: feature_dropout(z, KEY).sum())(features), [[[0.0], [1.0]]])
+    np.testing.assert_array_equal(jax.grad(lambda z: rule(z, KEY).sum())(features), [[[0.0], [1.0]]])
+
+
+def test_features_that_are_everywhere_alike_are_kept():
+    np.testing.assert_array_equal(feature_dropout(jnp.full((2, 2, 3), 5.0), KEY), np.full((2, 2, 3), 5.0))
 
 
 @pytest.mark.parametrize("channels", [1, 20, 32])
