@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from crcfp_jax.models.network import Network
+from crcfp_jax.models.normalisation import pool_statistics
 from data_pipelines.errors import UserError
 
 
@@ -32,6 +33,8 @@ def check_statistics(settings: ConfigDict) -> None:
     for key, values in known.items():
         if settings[key] not in values:
             raise UserError(f"config.model.{key}={settings[key]!r} is unknown; known: {', '.join(values)}")
+    if settings.momentum == 1:
+        raise UserError("config.model.momentum=1.0 never updates the running statistics: give less than 1")
     if settings.statistics == "joint" and settings.running_streams != "all":
         raise UserError(
             "config.model.running_streams='labelled' needs config.model.statistics='per_stream': joint statistics are "
@@ -53,7 +56,8 @@ def encode_streams(
         streams: normalised unlabelled images by stream; may be empty.
         settings: `config.model`. `statistics='per_stream'` normalises every stream by its own batch statistics (the
             release makes separate passes); 'joint' normalises all of them together. `running_streams` says which
-            streams feed the running statistics of a per-stream pass.
+            streams feed the running statistics of a per-stream pass: those of 'all' streams together, their
+            variance with what the streams' means differ by.
     """
 
     def encode(images: Float[Array, "*streams n s s 3"]) -> tuple[Float[Array, "*streams n h w c"], Any]:
@@ -73,12 +77,11 @@ def encode_streams(
     if labelled.shape == images[1].shape:
         features, stats = encode(jnp.stack(images))
         (first, *rest), own_stats = features, jax.tree.map(lambda x: x[0], stats)
-        mean_stats = jax.tree.map(lambda x: jnp.mean(x, axis=0), stats)
     else:
         first, own_stats = encode(labelled)
         rest, stats = encode(jnp.stack(images[1:]))
-        mean_stats = jax.tree.map(lambda x, y: (x + jnp.sum(y, axis=0)) / len(images), own_stats, stats)
-    batch_stats = mean_stats if settings.running_streams == "all" else own_stats
+        stats = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), own_stats, stats)
+    batch_stats = pool_statistics(stats, network.momentum) if settings.running_streams == "all" else own_stats
     return Encoded(first, dict(zip(streams, rest, strict=True)), batch_stats)
 
 

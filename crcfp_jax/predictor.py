@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 from flax.typing import VariableDict
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
@@ -15,6 +13,7 @@ from jaxtyping import Array, Float, UInt8
 from crcfp_jax.assemble import Parts
 from crcfp_jax.augment import normalise
 from crcfp_jax.models.network import Network
+from crcfp_jax.models.normalisation import pool_statistics
 from crcfp_jax.windows import Evaluator, scaled_size
 from data_pipelines import geometry
 from data_pipelines.records import DataSet, Record, evenly
@@ -82,7 +81,7 @@ class Recalibration:
                 )
                 return updated["batch_stats"]
 
-            return _pool(jax.lax.map(statistics, batches))
+            return pool_statistics(jax.lax.map(statistics, batches))
 
         self._average = average
 
@@ -91,18 +90,6 @@ class Recalibration:
         if not variables["batch_stats"]:
             return variables["batch_stats"]
         return jax.tree.map(np.asarray, self._average(variables, self._batches))
-
-
-def _pool(stats: Any) -> Any:
-    """Mean and variance of everything from those of equally large batches, stacked along the first axis."""
-    leaves = traverse_util.flatten_dict(stats)
-    pooled = {}
-    for path in leaves:
-        if path[-1] == "mean":
-            means, variances = leaves[path], leaves[*path[:-1], "var"]
-            pooled[path] = jnp.mean(means, axis=0)
-            pooled[*path[:-1], "var"] = jnp.mean(variances, axis=0) + jnp.var(means, axis=0)
-    return traverse_util.unflatten_dict(pooled)
 
 
 def recalibration_windows(

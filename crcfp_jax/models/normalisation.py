@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax import traverse_util
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -76,6 +77,26 @@ class BatchNormalisation(nn.Module):
 
     def _mean_over_replicas(self, values: Float[Array, "*streams c"]) -> Float[Array, "*streams c"]:
         return values if self.axis_name is None or self.is_initializing() else lax.pmean(values, self.axis_name)
+
+
+def pool_statistics(stats: Any, momentum: float = 0.0) -> Any:
+    """Statistics of several streams, or batches, of equal size as those of everything together.
+
+    The variance of everything is the mean of the streams' variances plus the variance of their means.
+
+    Args:
+        stats: 'batch_stats' as updated with one leading axis of streams.
+        momentum: share of the old running statistics in them, the same in every stream; below 1. The means then lie
+            closer together than the batches' own, by a factor of 1 - momentum; so does what their spread adds.
+    """
+    pooled, leaves = {}, traverse_util.flatten_dict(stats)
+    for path, means in leaves.items():
+        if path[-1] == "mean":
+            variances = leaves[*path[:-1], "var"]
+            pooled[path] = jnp.mean(means, axis=0)
+            between = jnp.var(means, axis=0) / (1 - momentum)
+            pooled[*path[:-1], "var"] = jnp.mean(variances, axis=0) + between
+    return traverse_util.unflatten_dict(pooled)
 
 
 def _per_channel(values: Float[Array, "*streams c"], inputs: Float[Array, "*streams2 b h w c"]) -> Array:

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 from tiny import tiny_config, tiny_parts, tiny_state
 
 from crcfp_jax.augment import normalise
 from crcfp_jax.encode import check_statistics, encode_streams
+from crcfp_jax.models.normalisation import pool_statistics
 from data_pipelines.errors import UserError
 
 RNG = np.random.default_rng(5)
@@ -33,7 +35,13 @@ def encoded(state, labelled=LABELLED, streams=STREAMS, **changes):
 
 def first_mean(batch_stats):
     """Running mean of the stem: 0.9 of nothing, and a tenth of what the batch had."""
-    return np.asarray(jax.tree.leaves(batch_stats["backbone"])[0])
+    return first(batch_stats, "mean")
+
+
+def first(batch_stats, name):
+    """A running statistic of the stem."""
+    leaves = traverse_util.flatten_dict(batch_stats["backbone"])
+    return np.asarray(next(leaf for path, leaf in leaves.items() if path[-1] == name))
 
 
 def close(a, b):
@@ -48,6 +56,35 @@ def test_per_stream_normalises_every_stream_by_itself(state):
     means = [first_mean(alone.batch_stats)]
     means += [first_mean(encoded(state, labelled=images, streams={}).batch_stats) for images in STREAMS.values()]
     close(first_mean(together.batch_stats), np.mean(means, axis=0))
+
+
+@pytest.mark.parametrize("labelled", [LABELLED, np.concatenate([LABELLED, LABELLED])])
+def test_running_statistics_of_all_streams_are_those_of_one_batch_of_them(state, labelled):
+    # The stem's inputs are the images themselves, and all streams weigh the same whatever their size: its statistics
+    # are those of a single batch. Deeper layers see what each stream was normalised to.
+    whole = encoded(state, labelled=np.concatenate([LABELLED, *STREAMS.values()]), streams={})
+    together = encoded(state, labelled=labelled)
+    for name in ("mean", "var"):
+        close(first(together.batch_stats, name), first(whole.batch_stats, name))
+    alone = [encoded(state, labelled=images, streams={}) for images in (LABELLED, *STREAMS.values())]
+    within = np.mean([first(each.batch_stats, "var") for each in alone], axis=0)
+    assert (first(together.batch_stats, "var") > 1.05 * within).any()  # what the streams' means differ by counts
+
+
+def test_pooled_statistics_by_hand():
+    # Two streams with means 1 and 3 and variances 2 and 4: together mean 2, variance 3 + 1. After an update that keeps
+    # 0.75 of a mean of 0 and a variance of 1 the means are 0.25 and 0.75, the variances 1.25 and 1.75.
+    stats = {"norm": {"mean": jnp.asarray([[1.0], [3.0]]), "var": jnp.asarray([[2.0], [4.0]])}}
+    pooled = pool_statistics(stats)["norm"]
+    np.testing.assert_allclose([pooled["mean"][0], pooled["var"][0]], [2, 4])
+    stats = {"norm": {"mean": jnp.asarray([[0.25], [0.75]]), "var": jnp.asarray([[1.25], [1.75]])}}
+    pooled = pool_statistics(stats, momentum=0.75)["norm"]
+    np.testing.assert_allclose([pooled["mean"][0], pooled["var"][0]], [0.75 * 0 + 0.25 * 2, 0.75 * 1 + 0.25 * 4])
+
+
+def test_a_momentum_that_never_updates_is_named():
+    with pytest.raises(UserError, match=r"^config\.model\.momentum=1\.0 never updates"):
+        check_statistics(tiny_config(model__momentum=1.0).model)
 
 
 def test_running_statistics_of_the_labelled_stream_alone(state):
