@@ -26,10 +26,23 @@ def _scale_heads(multiplier: float) -> optax.GradientTransformation:
     return optax.stateless(scale)
 
 
+def _decay_kernels(weight_decay: float) -> optax.GradientTransformation:
+    """Adds `weight_decay` times the parameter to the update of everything named 'kernel'."""
+
+    def decay(updates, params):
+        def add(path, update, parameter):
+            return update + weight_decay * parameter if path[-1].key == "kernel" else update
+
+        return jax.tree.map_with_path(add, updates, params)
+
+    return optax.stateless(decay)
+
+
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     """Builds the optimiser of `config.optimizer`.
 
-    SGD follows torch: weight decay joins the gradient before the momentum, on every parameter.
+    SGD follows torch: weight decay joins the gradient before the momentum, on every parameter. AdamW decays kernels
+    alone: what is added to an activation, or scales a normalised one, has no size to be kept small.
 
     Raises:
         UserError: unknown optimiser name.
@@ -39,7 +52,7 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
         case "sgd":
             direction = (optax.add_decayed_weights(settings.weight_decay), optax.trace(settings.momentum))
         case "adamw":
-            direction = (optax.scale_by_adam(b1=settings.momentum), optax.add_decayed_weights(settings.weight_decay))
+            direction = (optax.scale_by_adam(b1=settings.momentum), _decay_kernels(settings.weight_decay))
         case unknown:
             raise UserError(f"config.optimizer.name={unknown!r} is unknown; known optimisers: sgd, adamw")
     return optax.chain(

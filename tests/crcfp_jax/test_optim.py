@@ -1,5 +1,6 @@
 """The optimiser against its formulas."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -31,6 +32,24 @@ def test_sgd_is_torchs_with_a_greater_rate_for_the_heads():
             momentum[group] = 0.9 * momentum[group] + 0.5 + 0.01 * weight[group]
             weight[group] -= rate * multiplier * momentum[group]
             np.testing.assert_allclose(params[group], [weight[group]], rtol=1e-5)
+
+
+def test_adamw_decays_kernels_alone():
+    config = tiny_config(
+        optimizer__name="adamw",
+        optimizer__learning_rate=0.1,
+        optimizer__weight_decay=0.01,
+        optimizer__head_multiplier=1.0,
+        optimizer__poly_power=0.0,
+    )
+    optimizer = make_optimizer(config)
+    norm = {"scale": jnp.array([2.0]), "bias": jnp.array([2.0])}
+    stacked = {"kernel": jnp.full((2, 1, 1), 2.0), "bias": jnp.full((2, 1), 2.0)}
+    params = {"backbone": {"norm": norm}, "auxiliary": stacked}
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    np.testing.assert_allclose(updates["auxiliary"]["kernel"], np.full((2, 1, 1), -0.1 * 0.01 * 2), rtol=1e-6)
+    for leaf in (*updates["backbone"]["norm"].values(), updates["auxiliary"]["bias"]):
+        np.testing.assert_array_equal(leaf, np.zeros_like(leaf))
 
 
 def test_an_unknown_optimizer_is_named():
