@@ -4,7 +4,7 @@ python -m data_pipelines.build bcss --raw_dir RAW --data_dir data
 python -m crcfp_jax.main --config configs/bcss.py --config.fraction=1/8 --config.seed=1
 """
 
-from crcfp_jax.config import default, small, tiny
+from crcfp_jax.config import default, release, small, tiny
 from data_pipelines.errors import UserError
 
 
@@ -23,13 +23,7 @@ def get_config(variant: str = ""):
             c.data.base_size = 192
             c.data.whole_view_share = 0.417  # 64 / (0.8 * 192)
         case "release":
-            c = default()
-            c.model.decoder = "v3plus"
-            c.contrastive.filter = "release"
-            c.cross_consistency.classifiers = 6
-            c.cross_consistency.threshold = 0.75
-            c.weights.warmup = 0.0
-            c.augment.labelled = False
+            c = release()
             c.train.batch_size = 10
             c.train.unlabelled_batch_size = 10
         case _:

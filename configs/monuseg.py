@@ -4,12 +4,13 @@ python -m data_pipelines.build monuseg --raw_dir RAW --data_dir data
 python -m crcfp_jax.main --config configs/monuseg.py --config.fraction=1/32 --config.seed=1
 """
 
-from crcfp_jax.config import default, small, tiny
+from crcfp_jax.config import default, release, small, tiny
 from data_pipelines.errors import UserError
 
 
 def get_config(variant: str = ""):
-    """The paper's settings; `:small` a network for two CPU cores, `:tiny` one for grids of many runs on them."""
+    """The paper's settings; `:release` those of its authors' code, `:small` a network for two CPU cores,
+    `:tiny` one for grids of many runs on them."""
     match variant:
         case "":
             c = default()
@@ -21,8 +22,10 @@ def get_config(variant: str = ""):
             c = tiny()
             c.data.base_size = 192
             c.data.whole_view_share = 0.417  # 64 / (0.8 * 192)
+        case "release":
+            c = release()
         case _:
-            raise UserError(f"configs/monuseg.py:{variant} is unknown; known variants: small, tiny")
+            raise UserError(f"configs/monuseg.py:{variant} is unknown; known variants: release, small, tiny")
     c.fraction = "1/32"
     c.data.name = "monuseg"
     return c

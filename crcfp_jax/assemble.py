@@ -29,6 +29,7 @@ SHARES = (
     "augment.jitter_probability", "augment.grey_probability", "augment.blur_probability",
 )  # fmt: skip
 NOT_NEGATIVE = (
+    "model.projection_hidden",
     "seed", "weights.supervised", "weights.contrastive", "weights.cross_consistency", "weights.entropy",
     "augment.brightness", "augment.contrast", "augment.saturation", "augment.hue", "optimizer.head_multiplier",
     "optimizer.momentum", "optimizer.weight_decay", "optimizer.poly_power", "cct.weight", "cdcl.cross_patch",

@@ -24,7 +24,7 @@ def default() -> ConfigDict:
     c.data.unlabelled_scale = (0.8, 2.0)  # likewise, for the image that both crops are cut from (release)
     c.data.overlap = (0.1, 1.0)  # least and greatest intersection over union of the two crops (release)
     c.data.whole_view_share = 1.0  # of an image's sides that its whole view, resized to `side`, shows (release)
-    c.data.flips = "horizontal"  # 'horizontal' (release) or 'both': vertical flips too
+    c.data.flips = "both"  # 'both', horizontal and vertical (paper), or 'horizontal' (release)
     c.data.threads = 16  # decoding threads
     c.data.prefetch = 64  # decoded examples held ready
 
@@ -43,7 +43,8 @@ def default() -> ConfigDict:
     c.model.decoder = "v3"  # v3 (paper) or v3plus (release)
     c.model.output_stride = 16  # release; 8 doubles time and memory and shows finer detail with v3
     c.model.width = 64  # channels of the stem; below 64 every layer shrinks in proportion (small machines)
-    c.model.projection_dim = 128  # paper
+    c.model.projection_dim = 128  # channels of the projector's output (paper)
+    c.model.projection_hidden = 0  # channels between its two layers; 0: as many as projection_dim (paper)
     c.model.normalisation = "batch"  # 'batch' or 'group'
     c.model.momentum = 0.9  # share of the old running statistics that an update keeps
     c.model.statistics = "per_stream"  # 'per_stream' or 'joint': what a training batch is normalised by
@@ -65,8 +66,8 @@ def default() -> ConfigDict:
     c.contrastive.threshold = 0.75  # confidence that lets a pair count (paper: lambda)
     c.contrastive.filter = "paper"  # 'paper' (Eq. 6-7: the anchor is confident) or 'release' (its positive is)
     c.contrastive.temperature = 0.1  # paper: tau
-    c.contrastive.negatives = 1200  # features pushed into the bank a step, half from each view (paper)
-    c.contrastive.bank_steps = 2  # steps that the bank remembers
+    c.contrastive.negatives = 1200  # features pushed into the bank a step, half from each view (paper; docs/methods.md)
+    c.contrastive.bank_steps = 2  # steps that the bank remembers, this one included
     c.contrastive.chunk = 256  # negatives compared at a time: bounds memory, changes no value
 
     c.cross_consistency = ConfigDict()
@@ -78,8 +79,8 @@ def default() -> ConfigDict:
     c.cct.weight = 30.0
     c.cct.ramp_up = 0.1  # share of the steps, after the supervised beginning, until the weight is reached
     c.cct.perturbations = (
-        "feature_noise", "feature_dropout", "spatial_dropout", "guided_cutout", "context_masking", "object_masking",
-        "vat",
+        "feature_noise", "feature_dropout_max", "spatial_dropout", "guided_cutout", "context_masking",
+        "object_masking", "vat",
     )  # fmt: skip
     c.cct.classifiers = (6, 6, 6, 6, 2, 2, 2)  # auxiliary classifiers of each
 
@@ -96,9 +97,9 @@ def default() -> ConfigDict:
     c.optimizer = ConfigDict()
     c.optimizer.name = "sgd"  # 'sgd' (paper) or 'adamw'
     c.optimizer.learning_rate = 0.001  # paper
-    c.optimizer.head_multiplier = 10.0  # learning rate of all but the backbone, in multiples (release)
+    c.optimizer.head_multiplier = 1.0  # learning rate of all but the backbone, in multiples: one for all (paper)
     c.optimizer.momentum = 0.9  # release; for AdamW its first moment's
-    c.optimizer.weight_decay = 1e-4  # release
+    c.optimizer.weight_decay = 1e-4  # release: on every parameter with SGD; on kernels alone with AdamW
     c.optimizer.poly_power = 0.9  # paper
 
     c.train = ConfigDict()
@@ -120,12 +121,29 @@ def default() -> ConfigDict:
     return c.lock()
 
 
+def release() -> ConfigDict:
+    """The authors' release wherever it departs from their paper, for a batch of MoNuSeg."""
+    c = default()
+    c.data.flips = "horizontal"
+    c.augment.labelled = False
+    c.model.decoder = "v3plus"
+    c.model.projection_hidden = 256
+    c.weights.warmup = 0.0
+    c.contrastive.filter = "release"
+    c.contrastive.negatives = 2400  # 1200 from each of the two views
+    c.contrastive.bank_steps = 3
+    c.cross_consistency.perturbations = ("feature_noise", "feature_dropout_max", "spatial_dropout")
+    c.cross_consistency.classifiers = 6
+    c.cross_consistency.threshold = 0.75
+    c.optimizer.head_multiplier = 10.0
+    return c
+
+
 def small() -> ConfigDict:
     """Settings for two CPU cores and a few minutes: a ResNet-18 of half the width, from random weights.
 
-    What departs from the paper is due to the start from random weights: AdamW at one rate for all layers, a longer
-    supervised beginning, flips both ways, and weaker colour jitter without grey and blur, under which so short a
-    training learns too slowly.
+    What departs from the paper is due to the start from random weights: AdamW, a longer supervised beginning, and
+    weaker colour jitter without grey and blur, under which so short a training learns too slowly.
     """
     c = default()
     c.data.side = 96
@@ -133,7 +151,6 @@ def small() -> ConfigDict:
     c.data.prefetch = 32
     c.data.labelled_scale = (0.7, 1.5)
     c.data.unlabelled_scale = (0.7, 1.5)
-    c.data.flips = "both"
     c.augment.brightness = 0.2
     c.augment.contrast = 0.2
     c.augment.saturation = 0.2
@@ -147,7 +164,6 @@ def small() -> ConfigDict:
     c.model.dtype = "float32"
     c.weights.warmup = 0.2
     c.optimizer.name = "adamw"
-    c.optimizer.head_multiplier = 1.0
     c.train.steps = 600
     c.train.log_every = 10
     c.train.picture_every = 200

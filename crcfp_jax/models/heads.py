@@ -35,11 +35,13 @@ class Projector(nn.Module):
     """Two 1x1 convolutions with a ReLU between (paper), then division by the Euclidean norm; float32 out."""
 
     features: int
+    hidden: int = 0  # channels between the two; 0: as many as `features` (paper)
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, features: Float[Array, "b h w c"]) -> Float[Array, "b h w features"]:
-        x = nn.Dense(self.features, kernel_init=HEAD_INIT, dtype=self.dtype, name="hidden")(features)
+        hidden = self.hidden or self.features
+        x = nn.Dense(hidden, kernel_init=HEAD_INIT, dtype=self.dtype, name="hidden")(features)
         x = nn.Dense(self.features, kernel_init=HEAD_INIT, name="embedding")(nn.relu(x).astype(jnp.float32))
         squared_norm = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
         return x * jax.lax.rsqrt(jnp.maximum(squared_norm, SMALLEST_NORM**2))

@@ -30,6 +30,7 @@ class Network(nn.Module):
     output_stride: int = 8
     width: int = STANDARD_WIDTH
     projection_dim: int = 128  # 0: no projector
+    projection_hidden: int = 0  # 0: as projection_dim
     perturbations: tuple[tuple[str, int], ...] = ()  # kinds, and auxiliary classifiers of each
     normalisation: str = "batch"
     momentum: float = 0.9  # share of the old running statistics that an update keeps
@@ -45,7 +46,7 @@ class Network(nn.Module):
         )
         self.decoder_layers = Decoder(self.decoder, self.output_stride, **shared, name="decoder")
         self.classifier = Classifier(self.num_classes)
-        self.projector = Projector(self.projection_dim, self.dtype)
+        self.projector = Projector(self.projection_dim, self.projection_hidden, self.dtype)
         self.auxiliary_classifiers = AuxiliaryClassifiers(self.perturbations, self.num_classes, name="auxiliary")
 
     @property
@@ -143,6 +144,7 @@ def build_network(model: ConfigDict, num_classes: int, axis_name: str | None = N
         output_stride=model.output_stride,
         width=model.width,
         projection_dim=model.projection_dim,
+        projection_hidden=model.projection_hidden,
         normalisation=model.normalisation,
         momentum=model.momentum,
         rematerialise=model.rematerialise,

@@ -18,7 +18,7 @@ from data_pipelines.errors import UserError
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = [
     "quickstart", "quickstart:tiny", "quickstart:full", "bcss", "bcss:small", "bcss:tiny", "bcss:release",
-    "monuseg", "monuseg:small", "monuseg:tiny",
+    "monuseg", "monuseg:small", "monuseg:tiny", "monuseg:release",
 ]  # fmt: skip
 
 
@@ -56,6 +56,51 @@ def test_a_shipped_config_builds_and_traces_shrunk(name):
     config.contrastive.negatives = config.cdcl.negatives = 16
     metrics = trace(config)
     assert {f"loss/{term}" for term in ("supervised", *TERMS[config.method])} <= set(metrics)
+
+
+def test_the_defaults_are_the_papers():
+    """Section 4.5 and 4.6; the release's where it speaks alone (momentum, weight decay, steps an epoch)."""
+    c = default()
+    paper = {
+        "data.side": 320, "data.overlap": (0.1, 1.0), "data.flips": "both", "augment.labelled": True,
+        "model.backbone": "resnet50", "model.decoder": "v3", "model.projection_dim": 128, "model.projection_hidden": 0,
+        "weights.supervised": 1.0, "weights.contrastive": 0.1, "weights.cross_consistency": 0.01,
+        "weights.entropy": 0.01, "weights.warmup": 5 / 80,
+        "contrastive.threshold": 0.75, "contrastive.filter": "paper", "contrastive.temperature": 0.1,
+        "contrastive.negatives": 1200,
+        "cross_consistency.perturbations": ("feature_noise", "feature_dropout", "dropout"),
+        "cross_consistency.classifiers": 4, "cross_consistency.threshold": 0.0,
+        "optimizer.name": "sgd", "optimizer.learning_rate": 0.001, "optimizer.head_multiplier": 1.0,
+        "optimizer.poly_power": 0.9,
+        "train.batch_size": 8, "train.unlabelled_batch_size": 8, "train.steps": 80 * 100,
+    }  # fmt: skip
+    assert {key: at(c, key) for key in paper} == paper
+
+
+@pytest.mark.parametrize(("name", "batch"), [("bcss:release", 10), ("monuseg:release", 8)])
+def test_release_is_the_whole_release(name, batch):
+    c = load(name)
+    changed = {
+        "data.flips": "horizontal", "augment.labelled": False, "model.decoder": "v3plus",
+        "model.projection_hidden": 256, "weights.warmup": 0.0, "contrastive.filter": "release",
+        "contrastive.negatives": 2400, "contrastive.bank_steps": 3,
+        "cross_consistency.perturbations": ("feature_noise", "feature_dropout_max", "spatial_dropout"),
+        "cross_consistency.classifiers": 6, "cross_consistency.threshold": 0.75, "optimizer.head_multiplier": 10.0,
+        "train.batch_size": batch, "train.unlabelled_batch_size": batch,
+    }  # fmt: skip
+    assert {key: at(c, key) for key in changed} == changed
+
+
+def at(config, key):
+    """The value of a dotted key."""
+    for name in key.split("."):
+        config = config[name]
+    return config
+
+
+def test_cct_keeps_the_rule_of_the_maximum():
+    assert "feature_dropout_max" in default().cct.perturbations
+    assert "feature_dropout" not in default().cct.perturbations
 
 
 @pytest.mark.parametrize("method", TERMS)

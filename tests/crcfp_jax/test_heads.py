@@ -34,8 +34,13 @@ def test_projector_returns_unit_vectors():
     np.testing.assert_allclose(vectors, embedding / np.linalg.norm(embedding, axis=-1, keepdims=True), atol=1e-5)
 
 
+def test_projector_with_a_hidden_layer_of_its_own_width():
+    params = Projector(6, hidden=10).init(jax.random.key(0), FEATURES)["params"]
+    assert params["hidden"]["kernel"].shape == (8, 10) and params["embedding"]["kernel"].shape == (10, 6)
+
+
 def test_projector_of_zero_features_has_a_finite_gradient():
-    head = Projector(6, jnp.bfloat16)
+    head = Projector(6, dtype=jnp.bfloat16)
     variables = head.init(jax.random.key(0), FEATURES)
     vectors, gradient = jax.jit(jax.value_and_grad(lambda v: head.apply(v, jnp.zeros((1, 1, 1, 8))).sum()))(variables)
     assert vectors == 0
