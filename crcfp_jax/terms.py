@@ -63,7 +63,7 @@ def consistency_term(
     key: Key[Array, ""],
     threshold: float,
 ) -> tuple[Float[Array, ""], Float[Array, "n u h w k"]]:
-    """Squared error between the classifier and every auxiliary classifier on perturbed features (paper, Eq. 15-16).
+    """Squared error between the classifier and every auxiliary classifier on perturbed features (paper, Eq. 9).
 
     Args:
         features: of the whole view of the unlabelled images.

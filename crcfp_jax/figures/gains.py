@@ -1,4 +1,4 @@
-"""What the unlabelled images add: supervised against semi-supervised by class and by share of labels (Fig. 2 and 9)."""
+"""What the unlabelled images add: supervised against semi-supervised by class and by share of labels (tables 1-3)."""
 
 from collections.abc import Sequence
 from fractions import Fraction

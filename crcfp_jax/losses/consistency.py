@@ -12,9 +12,9 @@ def squared_error(
 ) -> tuple[Float[Array, "n b h w"], Bool[Array, "n b h w"]]:
     """Returns the squared error of the auxiliary probabilities, averaged over classes, and the pixels that count.
 
-    The average over classes is that of torch's `mse_loss`, which CCT and the authors' release use: of two classes, a
-    certain and wrong prediction gives 1. The target carries no gradient. A pixel counts where its greatest target
-    probability is above `threshold`: 0 lets every pixel count (paper), 0.75 is the release.
+    Paper, Eq. 9; the average over classes is that of torch's `mse_loss`, which CCT and the authors' release use: of two
+    classes, a certain and wrong prediction gives 1. The target carries no gradient. A pixel counts where its greatest
+    target probability is above `threshold`: 0 lets every pixel count (paper), 0.75 is the release.
     """
     target = jax.lax.stop_gradient(target_probabilities)[None]
     values = jnp.mean(jnp.square(jax.nn.softmax(auxiliary_logits, axis=-1) - target), axis=-1)

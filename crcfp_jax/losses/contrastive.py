@@ -62,7 +62,7 @@ def directional_contrast(
     temperature: float,
     chunk: int,
 ) -> Float[Array, " n"]:
-    """Returns -log(exp(a.p/t) / (exp(a.p/t) + sum over j of exp(a.n_j/t))) of each anchor, InfoNCE.
+    """Returns -log(exp(a.p/t) / (exp(a.p/t) + sum over j of exp(a.n_j/t))) of each anchor, InfoNCE (paper, Eq. 3-5).
 
     The sum takes the negatives whose label differs from the anchor's and is not -1 (an empty slot). Only the anchor
     carries a gradient. Negatives are read `chunk` at a time, so memory is n x chunk whatever m is; `chunk` changes no
@@ -147,9 +147,9 @@ def context_contrast(
 ) -> tuple[Float[Array, "2 u h w"], Bool[Array, "2 u h w"]]:
     """Returns the contrast of both views in both directions, each on its anchor's grid, and the pairs that count.
 
-    The leading axis is (view a, view b); `features` are unit vectors, `labels` and `confidences` the class and the
-    probability that the classifier gives the cell. `offset` and `flip` are those of `align`, from view a to view b.
-    Raises UserError for an unknown rule.
+    Paper, Eq. 3-8, before its sums. The leading axis is (view a, view b); `features` are unit vectors, `labels` and
+    `confidences` the class and the probability that the classifier gives the cell. `offset` and `flip` are those of
+    `align`, from view a to view b. Raises UserError for an unknown rule.
     """
     features_of_other = jax.lax.stop_gradient(features[::-1])
     offsets, flips = jnp.stack([offset, -offset]), jnp.stack([flip, flip[:, ::-1]])

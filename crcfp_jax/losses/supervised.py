@@ -10,7 +10,7 @@ IGNORED = 255
 def cross_entropy(
     logits: Float[Array, "b h w c"], labels: Integer[Array, "b h w"]
 ) -> tuple[Float[Array, "b h w"], Bool[Array, "b h w"]]:
-    """Returns the cross-entropy of each pixel in nats, and the mask of annotated pixels (label not 255).
+    """Returns the cross-entropy of each pixel in nats (paper, Eq. 1), and the mask of annotated pixels (label not 255).
 
     `logits` have the resolution of the labels. A label that is neither a class nor 255 gives NaN, which stops a run,
     rather than the loss of some other class.

@@ -1,4 +1,4 @@
-"""Feature perturbations that need the features alone (paper Eq. 12-14, after CCT: Ouali et al. 2020).
+"""Feature perturbations that need the features alone (paper, Eq. 10-16, after CCT: Ouali et al. 2020).
 
 Each takes the features of one example with that example's own key, so that a draw depends neither on the batch around
 the example nor on the number of devices. Those that look at the prediction are in `guided` and `adversarial`.
@@ -14,7 +14,7 @@ DROPOUT_RATE = 0.5  # paper; the draw below is one bit, so that another rate nee
 
 
 def feature_noise(features: Float[Array, "h w c"], key: Key[Array, ""]) -> Float[Array, "h w c"]:
-    """z + z * n with n ~ U(-0.3, 0.3) drawn for each element (paper Eq. 12).
+    """z + z * n with n ~ U(-0.3, 0.3) drawn for each element (paper, Eq. 10-11).
 
     n takes 256 evenly spaced values, symmetric about 0 with the variance of the uniform distribution to 1.5e-5.
     """
@@ -57,7 +57,7 @@ def _draw_gamma(key: Key[Array, ""]) -> Float[Array, ""]:
 
 
 def dropout(features: Float[Array, "h w c"], key: Key[Array, ""]) -> Float[Array, "h w c"]:
-    """Zeroes each element with probability 0.5 and doubles the others (paper; rescaled as every dropout)."""
+    """Zeroes each element with probability 0.5 and doubles the others (paper, Eq. 15-16; rescaled as every dropout)."""
     height, width, channels = features.shape
     packed = random_bytes(key, (height, width, -(-channels // 8)))
     kept = jnp.unpackbits(packed, axis=-1, count=channels)
