@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from crcfp_jax.cli import run_main
 from crcfp_jax.tables.definitions import DATA, SAME, SCALES, SYSTEMS, TABLES
-from crcfp_jax.tables.plan import Grid, choose_systems, default_fractions, make_runs, read_settings
+from crcfp_jax.tables.plan import Grid, choose_fractions, choose_systems, make_runs, read_settings
 from data_pipelines.errors import UserError
 
 
@@ -65,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", choices=DATA, help="data set; by default the table's own")
     parser.add_argument("--scale", choices=SCALES, default="full", help="full: the paper's; default %(default)s")
     parser.add_argument("--methods", type=_words, metavar="A,B", help=f"some of {', '.join([*SYSTEMS, *SAME])}")
-    parser.add_argument("--fractions", type=_fractions, metavar="1/8,1/4", help="shares of the labels")
+    parser.add_argument("--fractions", type=_fractions, metavar="1/8,1/4", help="shares of the labels, for all systems")
     parser.add_argument("--seeds", type=_seeds, default=[1, 2, 3], metavar="1,2,3", help="default 1,2,3")
     parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="do the I-th of N equal parts")
     parser.add_argument("--dry_run", action="store_true", help="print the runs, their states and commands; do nothing")
@@ -102,8 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from crcfp_jax.tables.runner import dry_run, run_grid
 
     values, more_notes = sweep_values(table, data, options.scale, user)
-    fractions = options.fractions or default_fractions(table, data)
-    runs = make_runs(table.sweep, systems, fractions, options.seeds, values)
+    compared = choose_fractions(table, data, systems, options.fractions)
+    runs = make_runs(table.sweep, compared, options.seeds, values)
     grid = Grid(options.table, data, options.scale, user, runs)
     folder = GridFolder(options.workdir)
     for note in [*notes, *more_notes]:

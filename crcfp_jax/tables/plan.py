@@ -9,6 +9,7 @@ from pathlib import Path
 import crcfp_jax
 from crcfp_jax.tables.definitions import BINARY, SAME, SYSTEMS, TABLES, Data, Sweep, Table
 from data_pipelines.errors import UserError
+from data_pipelines.splits import ALL
 
 ROOT = Path(crcfp_jax.__file__).resolve().parents[1]
 DEFINING = {key for system in SYSTEMS.values() for key in system.settings} - {"method"}
@@ -149,9 +150,19 @@ def choose_systems(table: Table, data: Data, methods: Sequence[str] | None) -> t
     return [name for name in SYSTEMS if name in chosen], notes
 
 
-def default_fractions(table: Table, data: Data) -> tuple[str, ...]:
-    """The fractions compared where the user names none."""
-    return data.fractions[: table.fractions]
+def choose_fractions(
+    table: Table, data: Data, systems: Sequence[str], fractions: Sequence[str] | None
+) -> dict[str, list[str]]:
+    """Fraction -> the systems compared there.
+
+    Fractions that the user names are for all systems. Where none are named, all labels are for the supervised systems
+    alone, as in the paper.
+    """
+    if fractions is not None:
+        return {fraction: list(systems) for fraction in fractions}
+    compared = {fraction: list(systems) for fraction in data.fractions[: table.fractions]}
+    supervised = [name for name in systems if SYSTEMS[name].settings["method"] == "supervised"]
+    return compared | ({ALL: supervised} if table.all_labels and supervised else {})
 
 
 def allowed_negatives(values: Sequence[int], maps: int, cells: int) -> tuple[list[int], list[str]]:
@@ -181,16 +192,15 @@ def allowed_negatives(values: Sequence[int], maps: int, cells: int) -> tuple[lis
 
 def make_runs(
     sweep: Sweep | None,
-    systems: Sequence[str],
-    fractions: Sequence[str],
+    systems: Mapping[str, Sequence[str]],
     seeds: Sequence[int],
     values: Sequence[int | None] = (None,),
 ) -> tuple[Run, ...]:
-    """All runs, by seed, then fraction, then system, then value of the sweep."""
+    """All runs, by seed, then fraction, then system, then value of the sweep; `systems` are those at each fraction."""
     runs = []
     for seed in seeds:
-        for fraction in fractions:
-            for system in systems:
+        for fraction, names in systems.items():
+            for system in names:
                 for value in values:
                     middle = f"-{sweep.word}{value}" if sweep else ""
                     name = f"{system}{middle}-{fraction.replace('/', '_')}-seed{seed}"

@@ -15,7 +15,15 @@ from crcfp_jax.tables import definitions
 from crcfp_jax.tables.__main__ import command_line, main, make_parser
 from crcfp_jax.tables.check import load_config
 from crcfp_jax.tables.definitions import DATA, SAME, SYSTEMS, TABLES
-from crcfp_jax.tables.plan import Grid, allowed_negatives, choose_systems, config_file, make_runs, read_settings
+from crcfp_jax.tables.plan import (
+    Grid,
+    allowed_negatives,
+    choose_fractions,
+    choose_systems,
+    config_file,
+    make_runs,
+    read_settings,
+)
 from crcfp_jax.tables.runner import shard_of
 from data_pipelines.errors import UserError
 
@@ -37,7 +45,7 @@ def tables(data_dir, tmp_path, capsys):
 
 
 def test_runs_come_seed_by_seed_then_fraction_then_system():
-    runs = make_runs(None, ["supervised", "crcfp"], ["1/8", "1/1"], [1, 2])
+    runs = make_runs(None, dict.fromkeys(["1/8", "1/1"], ("supervised", "crcfp")), [1, 2])
     assert [run.name for run in runs] == [
         "supervised-1_8-seed1", "crcfp-1_8-seed1", "supervised-1_1-seed1", "crcfp-1_1-seed1",
         "supervised-1_8-seed2", "crcfp-1_8-seed2", "supervised-1_1-seed2", "crcfp-1_1-seed2",
@@ -53,28 +61,80 @@ def test_runs_come_seed_by_seed_then_fraction_then_system():
 )
 def test_names_of_sweeps_hold_the_value(number, name, label):
     sweep = TABLES[number].sweep
-    runs = make_runs(sweep, ["crcfp"], ["1/32"], [3], sweep.values)
+    runs = make_runs(sweep, {"1/32": ["crcfp"]}, [3], sweep.values)
     assert runs[0].name == f"{name}-1_32-seed3" and runs[0].label == f"crcfp {label} 1/32 seed 3"
     assert [run.value for run in runs] == list(sweep.values)
 
 
+# The paper's tables: the shares of the labels, and what a sweep varies. All labels are for supervised training alone.
+GRIDS = {
+    1: (["1/8", "1/4", "1/2", "1/1"], [None]),
+    2: (["1/32", "1/16", "1/8", "1/1"], [None]),
+    3: (["1/8", "1/4", "1/2", "1/1"], [None]),
+    4: (["1/8", "1/4", "1/2"], [None]),
+    5: (["1/8"], [100, 500, 1200, 1600, 2400, 3200]),
+    6: (["1/8"], [1, 2, 4, 6, 8, 10]),
+}
+SUPERVISED = ["supervised_plain", "supervised", "supervised_recalibrated"]
+
+
+def default_runs(number, data=None):
+    table = TABLES[number]
+    data = DATA[data or table.data]
+    systems, notes = choose_systems(table, data, None)
+    assert notes == []
+    compared = choose_fractions(table, data, systems, None)
+    return make_runs(table.sweep, compared, [1, 2, 3], table.sweep.values if table.sweep else (None,))
+
+
+@pytest.mark.parametrize("number", GRIDS)
+def test_every_grid_is_the_papers(number):
+    runs, (fractions, values) = default_runs(number), GRIDS[number]
+    assert TABLES[number].data == ("monuseg" if number == 2 else "bcss")
+    assert list(dict.fromkeys(run.fraction for run in runs)) == fractions
+    assert list(dict.fromkeys(run.value for run in runs)) == values
+    systems = {fraction: {run.system for run in runs if run.fraction == fraction} for fraction in fractions}
+    everything = {"cct", "cac", "crcfp_s2", "crcfp", *SUPERVISED} | ({"cdcl"} if number == 2 else set())
+    compared = {4: {"supervised", "cac", "crcfp_s2", "crcfp"}, 5: {"crcfp"}, 6: {"crcfp"}}.get(number, everything)
+    assert systems == {name: set(SUPERVISED) if name == "1/1" else compared for name in fractions}
+
+
+def test_the_papers_schemes():
+    # Section 5.2 and Table 4: the context, then the entropy, then cross-consistency.
+    assert TERMS["cac"] == TERMS["crcfp_s1"] == ("contrastive",)
+    assert set(TERMS["crcfp_s2"]) == {"contrastive", "entropy"}
+    assert set(TERMS["crcfp"]) == {"contrastive", "entropy", "cross_consistency"}
+
+
+def test_a_sweep_is_of_what_a_system_has():
+    terms = {5: "contrastive", 6: "cross_consistency"}
+    for number, term in terms.items():
+        with_term = {name for name in SYSTEMS if term in TERMS[SYSTEMS[name].settings["method"]]}
+        assert set(TABLES[number].sweep.systems) == with_term - {"cct"}  # whose classifiers are config.cct's
+
+
 @pytest.mark.parametrize(
     ("number", "data", "count"),
-    # systems x fractions x 3 seeds, x values of the sweep
-    [(1, "bcss", 7 * 4 * 3), (1, "synthetic", 7 * 3 * 3), (2, "monuseg", 8 * 4 * 3), (3, "bcss", 7 * 2 * 3),
-     (4, "bcss", 4 * 1 * 3), (6, "monuseg", 10 * 3)],
+    # (systems x fractions, and three supervised ones at 1/1) x 3 seeds, x values of the sweep
+    [(1, "bcss", (7 * 3 + 3) * 3), (1, "synthetic", (7 * 2 + 3) * 3), (2, "monuseg", (8 * 3 + 3) * 3),
+     (3, "bcss", (7 * 3 + 3) * 3), (4, "bcss", 4 * 3 * 3), (5, "bcss", 6 * 3), (6, "monuseg", 6 * 3)],
 )  # fmt: skip
 def test_default_grids_by_count(number, data, count):
-    table = TABLES[number]
-    systems, notes = choose_systems(table, DATA[data], None)
-    values = table.sweep.values if table.sweep else (None,)
-    fractions = DATA[data].fractions[: table.fractions]
-    assert len(make_runs(table.sweep, systems, fractions, [1, 2, 3], values)) == count and notes == []
-    assert ("cdcl" in systems) == (number == 2)
+    runs = default_runs(number, data)
+    assert len(runs) == len(set(runs)) == count
+    assert ("cdcl" in {run.system for run in runs}) == (number == 2)
+
+
+def test_fractions_that_are_named_are_for_all_systems():
+    table, systems = TABLES[1], ["supervised", "crcfp"]
+    assert choose_fractions(table, DATA["synthetic"], systems, ["1/1", "1/8"]) == {"1/1": systems, "1/8": systems}
+    alone = {"1/8": ["crcfp"], "1/4": ["crcfp"]}
+    assert choose_fractions(table, DATA["synthetic"], ["crcfp"], None) == alone
+    assert choose_fractions(TABLES[5], DATA["monuseg"], ["crcfp"], None) == {"1/32": ["crcfp"]}
 
 
 def test_settings_of_a_run_by_hand():
-    runs = make_runs(None, ["supervised_plain"], ["1/8"], [2])
+    runs = make_runs(None, {"1/8": ["supervised_plain"]}, [2])
     grid = Grid(3, DATA["bcss"], "full", {"train.steps": "9", "augment.labelled": "True"}, runs)
     assert grid.command(runs[0], Path("W/runs/x")) == [
         sys.executable, "-m", "crcfp_jax.main", "--config", f"{ROOT}/configs/bcss.py", "--workdir", "W/runs/x",
@@ -86,7 +146,7 @@ def test_settings_of_a_run_by_hand():
     assert "model.pretrained" not in small.run_settings(runs[0]) and small.config_file.endswith(
         "/configs/bcss.py:small"
     )
-    sweep = make_runs(TABLES[6].sweep, ["crcfp"], ["1/8"], [1], [7])
+    sweep = make_runs(TABLES[6].sweep, {"1/8": ["crcfp"]}, [1], [7])
     assert Grid(6, DATA["bcss"], "full", {}, sweep).run_settings(sweep[0]) == {
         "method": "crcfp", "cross_consistency.classifiers": "7", "fraction": "1/8", "seed": "1"
     }  # fmt: skip
@@ -99,6 +159,8 @@ def test_negatives_are_rounded_to_what_can_be_drawn():
     assert "100 becomes 96, 200 becomes 192" in notes[0] and "2400 left out" in notes[1] and "2304" in notes[1]
     assert allowed_negatives([800, 3200], 16, 400) == ([800, 3200], [])
     assert allowed_negatives([100, 200], 200, 16)[0] == [200]  # each once
+    # 100 = 6.25 x 16, 500 = 31.25 x 16: the paper's, from 8 + 8 maps
+    assert allowed_negatives(TABLES[5].sweep.values, 16, 400)[0] == [96, 496, 1200, 1600, 2400, 3200]
 
 
 def test_definitions_fit_the_methods_data_sets_and_configs():
@@ -127,7 +189,7 @@ def test_a_dry_run_prints_every_command_and_makes_nothing(data_dir, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[-1] == "7 runs: 7 to do" and len(lines) == 8  # 7 systems x 3 fractions, a third of them
+    assert lines[-1] == "5 runs: 5 to do" and len(lines) == 6  # of 7 systems x 2 fractions and 3 at 1/1
     assert lines[0].startswith(
         f"to do         {sys.executable} -m crcfp_jax.main --config {ROOT}/configs/quickstart.py"
     )
@@ -145,7 +207,7 @@ def test_a_tables_command_names_no_folder_of_this_machine():
 
 
 def test_shards_take_turns():
-    runs = make_runs(None, ["supervised", "crcfp"], ["1/8"], [1, 2, 3])
+    runs = make_runs(None, {"1/8": ["supervised", "crcfp"]}, [1, 2, 3])
     grid = Grid(1, DATA["bcss"], "full", {}, runs)
     parts = [[run.system for run in shard_of(grid, (index, 2))] for index in (1, 2)]
     assert parts == [["supervised", "crcfp", "supervised"], ["crcfp", "supervised", "crcfp"]]
@@ -154,7 +216,7 @@ def test_shards_take_turns():
 def test_a_dry_run_builds_no_data(tmp_path, capsys):
     words = ["1", "--data", "synthetic", "--scale", "small", "--dry_run", "--workdir", str(tmp_path / "W")]
     assert main([*words, "--methods", "crcfp", f"--config.data.dir={tmp_path / 'data'}"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "9 runs: 9 to do"
+    assert capsys.readouterr().out.splitlines()[-1] == "6 runs: 6 to do"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -178,6 +240,7 @@ def test_states_are_told(tables, tmp_path):
         (["1", "--methods", ","], "is empty"),
         (["1", "--config.augment.labelled=False"], "config.augment.labelled is what tells some systems apart"),
         (["1", "--methods", "cdcl"], "--methods cdcl: it takes two classes, synthetic has 5"),
+        (["6", "--methods", "crcfp_s2"], "config.cross_consistency.classifiers, which this table varies, has no"),
         (["5", "--methods", "cct"], "config.contrastive.negatives, which this table varies, has no effect on it"),
         (["1", "--fractions", "0.5"], "'0.5' is not a fraction"),
         (["1", "--fractions", "1/3"], "--fractions 1/3 is not in"),

@@ -108,7 +108,7 @@ def test_rows_stand_by_fraction_and_system_and_the_best_complete_one_is_bold(gri
     rows = table_rows(folder)
     assert [cells[:3] for cells in rows] == [
         ["1/32", "CRCFP", "1"],
-        ["1/8", "Supervised, strong augmentation", "2"],
+        ["1/8", "Supervised, strong augmentation (paper: DeepLab-v3)", "2"],
         ["1/8", "CAC (= CRCFP scheme 1)", "1"],
         ["1/8", "CRCFP", "2"],
     ]
@@ -146,9 +146,9 @@ def test_the_papers_figures_stand_beside_what_they_belong_to(grid):
     folder = grid(PAPER_RUNS, table=2, data="monuseg")
     papers = {(cells[0], cells[1]): cells[4] for cells in table_rows(folder)}
     assert papers == {
-        ("1/32", "Supervised, weak augmentation"): "60.1",
+        ("1/32", "Supervised, weak augmentation (release)"): "60.1",
         ("1/32", "CRCFP"): "71.7",
-        ("1/8", "Supervised, weak augmentation"): "-",
+        ("1/8", "Supervised, weak augmentation (release)"): "-",
         ("1/8", "CRCFP"): "-",
     }
     text = (folder.workdir / "table.md").read_text()
@@ -203,7 +203,7 @@ def test_a_damaged_result_is_named(grid):
 
 
 def test_time_left_comes_from_the_same_system_first(grid):
-    runs = make_runs(None, ["supervised", "crcfp", "cac"], ["1/8"], [1, 2])
+    runs = make_runs(None, {"1/8": ["supervised", "crcfp", "cac"]}, [1, 2])
     supervised, crcfp, cac, supervised2, crcfp2, _ = runs
     durations = {supervised: 10.0, crcfp: 40.0, crcfp2: 60.0}
     assert expected_seconds(supervised2, durations) == 10.0
