@@ -4,12 +4,14 @@ import csv
 import io
 from collections.abc import Sequence
 
-from crcfp_jax.files import read_json, write_atomic
-from crcfp_jax.tables.definitions import DATA, SYSTEMS, TABLES
+from crcfp_jax.files import write_atomic
+from crcfp_jax.tables.definitions import DATA, METRICS, SYSTEMS, TABLES
 from crcfp_jax.tables.folder import GridFolder
-from crcfp_jax.tables.summary import METRICS, PAPER, SETTINGS, Cell, Summary, summarise
+from crcfp_jax.tables.paper import PaperFigure, source
+from crcfp_jax.tables.summary import SETTINGS, Cell, Summary, summarise
 
 UNKNOWN = "-"
+SLIP = "†"
 SELECTIONS = {
     "last": "the model of the last step",
     "best_validation": "the best model on validation images (best_validation)",
@@ -54,7 +56,7 @@ def _head(summary: Summary) -> str:
 def _rows(summary: Summary) -> str:
     sweep = TABLES[summary.description["table"]].sweep
     heads = ["labels", "system", *([sweep.label] if sweep else []), "runs"]
-    known = {metric for metric in METRICS if any(metric in cell.paper for cell in summary.cells)}
+    known = {metric for metric in METRICS if any(cell.published(metric) for cell in summary.cells)}
     heads += [head for metric, name in METRICS.items() for head in (name, *(["paper"] if metric in known else []))]
     left = 2
     lines = [_line(heads), _line(["---"] * left + ["---:"] * (len(heads) - left))]
@@ -66,7 +68,7 @@ def _rows(summary: Summary) -> str:
             bold = best.get((cell.fraction, metric)) == text.partition(" ")[0] and cell in _complete(summary.cells)
             words.append(f"**{text}**" if bold else text)
             if metric in known:
-                words.append(_figure(cell.paper.get(metric)))
+                words.append(_published(cell.published(metric)))
         lines.append(_line(words))
     return "\n".join(lines)
 
@@ -77,6 +79,10 @@ def _line(words: Sequence[str]) -> str:
 
 def _figure(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.1f}"
+
+
+def _published(figure: PaperFigure | None) -> str:
+    return UNKNOWN if figure is None else figure.printed + (SLIP if figure.slip else "")
 
 
 def _mean(cell: Cell, metric: str) -> str:
@@ -116,17 +122,31 @@ def _notes(summary: Summary) -> str:
         "Percent; mean (sample standard deviation) over seeds. Dice is 2 IoU / (1 + IoU) per class, averaged. Bold: "
         "the best mean of its share of labels, among the rows that have finished with every seed."
     ]
-    source = f"[{read_json(PAPER)['source']}](https://arxiv.org/abs/2301.13141)"
-    if any(cell.paper for cell in summary.cells):
-        scale = summary.description["scale"]
-        reservation = "" if scale == "full" else f"; its runs are full size, these are of the scale {scale}"
-        lines.append(f"paper: {source}{reservation}. `{UNKNOWN}`: that figure is not in crcfp_jax/tables/paper.json.")
-    elif summary.description["data"] in ("bcss", "monuseg"):
-        lines.append("The paper's figures for this table are missing: they are not in crcfp_jax/tables/paper.json.")
+    lines += _paper_notes(summary)
     for fact, values in summary.differing.items():
         groups = "; ".join(f"{value} in {_names(names)}" for value, names in values.items())
         lines.append(f"**The runs differ in {fact}**: {groups}.")
     return "\n\n".join(lines)
+
+
+def _paper_notes(summary: Summary) -> list[str]:
+    """Where the paper's figures come from, and how to read them."""
+    beside = [cell for cell in summary.cells if cell.paper]
+    if not beside:
+        return ["The paper has no figures of these systems on this data, split like this."]
+    scale = summary.description["scale"]
+    reservation = "" if scale == "full" else f"; its runs are full size, these are of the scale {scale}"
+    lines = [
+        f"paper: [{source()}](https://arxiv.org/abs/2301.13141), mean (standard deviation) as it prints them"
+        f"{reservation}. `{UNKNOWN}`: it has no such figure."
+    ]
+    if any(figure.slip for cell in beside for figure in cell.paper.figures.values()):
+        lines.append(f"{SLIP}: a slip of the paper, which prints the mean as the standard deviation too.")
+    moved = {cell.value: cell.paper.value for cell in beside if cell.value != cell.paper.value}
+    if moved:
+        pairs = ", ".join(f"{value} beside its {printed}" for value, printed in moved.items())
+        lines.append(f"Not all of the paper's numbers can be drawn evenly: {pairs}.")
+    return lines
 
 
 def _names(names: Sequence[str]) -> str:
@@ -138,7 +158,8 @@ def comma_separated(summary: Summary) -> str:
     out = io.StringIO()
     about = summary.description
     heads = ["table", "data", "scale", "fraction", "system", "value", "n", "seeds", "missing_seeds", "failed_seeds"]
-    heads += [f"{metric}{end}" for metric in METRICS for end in ("", "_sd")] + [f"paper_{metric}" for metric in METRICS]
+    heads += [f"{start}{metric}{end}" for start in ("", "paper_") for metric in METRICS for end in ("", "_sd")]
+    heads += ["paper_value", "paper_slips"]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(heads)
     for cell in summary.cells:
@@ -146,7 +167,11 @@ def comma_separated(summary: Summary) -> str:
         row = [about["table"], about["data"], about["scale"], cell.fraction, cell.system, cell.value, len(finished)]
         row += [" ".join(map(str, seeds)) for seeds in (finished, cell.missing, cell.failed)]
         row += [_number(figure(metric)) for metric in METRICS for figure in (cell.mean, cell.deviation)]
-        writer.writerow(row + [_number(cell.paper.get(metric)) for metric in METRICS])
+        published = {metric: cell.published(metric) for metric in METRICS}
+        for figure in published.values():
+            row += [_number(figure.mean), _number(figure.deviation)] if figure else ["", ""]
+        slips = " ".join(metric for metric, figure in published.items() if figure and figure.slip)
+        writer.writerow([*row, cell.paper.value if cell.paper else None, slips])
     return out.getvalue()
 
 

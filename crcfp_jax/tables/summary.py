@@ -1,20 +1,17 @@
 """What the runs of a grid add up to: mean and standard deviation per cell, and where the runs differ."""
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from crcfp_jax.files import read_json
-from crcfp_jax.tables.definitions import SYSTEMS
+from crcfp_jax.tables.definitions import METRICS, SYSTEMS
 from crcfp_jax.tables.folder import GridFolder
+from crcfp_jax.tables.paper import PaperFigure, PaperRow, find_row
 from data_pipelines.splits import split_lists
 
-METRICS = {"mean_iou": "mIoU", "mean_dice": "Dice", "accuracy": "accuracy"}  # key of result.json -> heading
 SETTINGS = ("data fingerprint", "steps", "selection", "split unit")  # the facts that are no versions
-PAPER = Path(__file__).with_name("paper.json")
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Cell:
         figures: metric -> seed -> percent, of the finished runs.
         missing: seeds that were asked for and are not finished.
         failed: those whose last attempt failed.
-        paper: metric -> the paper's figure in percent, where it is known.
+        paper: the row of the paper that stands beside it, or None.
     """
 
     fraction: str
@@ -35,7 +32,7 @@ class Cell:
     figures: Mapping[str, Mapping[int, float | None]]
     missing: tuple[int, ...] = ()
     failed: tuple[int, ...] = ()
-    paper: Mapping[str, float] = field(default_factory=dict)
+    paper: PaperRow | None = None
 
     def values(self, metric: str) -> list[float]:
         """A metric's figures in percent, by seed."""
@@ -48,6 +45,10 @@ class Cell:
     def deviation(self, metric: str) -> float | None:
         """Sample standard deviation over seeds, in percent; None below two runs."""
         return statistics.stdev(values) if len(values := self.values(metric)) > 1 else None
+
+    def published(self, metric: str) -> PaperFigure | None:
+        """The paper's figure; None where it has none."""
+        return self.paper.figures.get(metric) if self.paper else None
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,11 @@ def summarise(folder: GridFolder) -> Summary:
     for name, result in results.items():
         for fact, value in _facts(folder, name, result).items():
             facts.setdefault(fact, {}).setdefault(value, []).append(name)
-    units = facts.get("split unit", {})
     grouped: dict[tuple, list[Mapping[str, Any]]] = {}
     for row in sorted(description["runs"], key=_order):
         grouped.setdefault((row["fraction"], row["system"], row["value"]), []).append(row)
-    cells = [_cell(rows, folder, results, paper_figures(description, key, units)) for key, rows in grouped.items()]
+    where = (description["table"], description["data"], facts.get("split unit", {}))
+    cells = [_cell(rows, folder, results, find_row(*where, *key)) for key, rows in grouped.items()]
     return Summary(description, tuple(cells), facts)
 
 
@@ -104,7 +105,7 @@ def _cell(
     rows: Sequence[Mapping[str, Any]],
     folder: GridFolder,
     results: Mapping[str, Mapping[str, Any] | None],
-    paper: Mapping[str, float],
+    paper: PaperRow | None,
 ) -> Cell:
     finished = {row["seed"]: results[row["name"]] for row in rows if results[row["name"]] is not None}
     open_rows = [row for row in rows if row["seed"] not in finished]
@@ -133,21 +134,3 @@ def _facts(folder: GridFolder, name: str, result: Mapping[str, Any] | None) -> d
     if result is not None:
         facts |= result["versions"]
     return facts
-
-
-def paper_figures(
-    description: Mapping[str, Any], key: tuple[str, str, int | None], units: Mapping[str, Sequence[str]]
-) -> dict[str, float]:
-    """The paper's figures for a cell (fraction, system, value), as metric -> percent; empty where none are known.
-
-    Args:
-        description: what grid.json holds.
-        key: fraction, system and value of the sweep.
-        units: split units of the runs; the paper's figures stand beside runs that are split as in the paper only.
-    """
-    wanted = dict(zip(("fraction", "system", "value"), key, strict=True))
-    wanted |= {"table": description["table"], "data": description["data"]}
-    for entry in json.loads(PAPER.read_text())["figures"]:
-        if all(entry[name] == value for name, value in wanted.items()) and set(units) <= {entry["split_unit"]}:
-            return {metric: entry[metric] for metric in METRICS if metric in entry}
-    return {}

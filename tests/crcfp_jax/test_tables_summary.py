@@ -80,7 +80,9 @@ def test_mean_and_sample_deviation_by_hand(grid):
             "crcfp-1_8-seed3": (67.0, 70.0, 82.0),
         }
     )
-    assert table_rows(folder) == [["1/8", "CRCFP", "3", "63.0 (3.6)", "70.0 (0.0)", "81.0 (1.0)"]]
+    assert table_rows(folder) == [
+        ["1/8", "CRCFP", "3", "63.0 (3.6)", "47.09 (6.18)", "70.0 (0.0)", "61.84 (6.59)", "81.0 (1.0)", "73.20 (3.31)"]
+    ]
     (cell,) = csv_rows(folder)
     assert (cell["n"], cell["seeds"], cell["missing_seeds"], cell["failed_seeds"]) == ("3", "1 2 3", "", "")
     assert (cell["mean_iou"], cell["mean_iou_sd"]) == ("63.0000", "3.6056")
@@ -89,7 +91,7 @@ def test_mean_and_sample_deviation_by_hand(grid):
 
 
 def test_one_run_has_no_deviation(grid):
-    folder = grid({"crcfp-1_8-seed1": (60.0, None, 80.0)})  # no class in the truth: no mean Dice
+    folder = grid({"crcfp-1_8-seed1": (60.0, None, 80.0)}, data="synthetic")  # no class in the truth: no mean Dice
     assert table_rows(folder) == [["1/8", "CRCFP", "1", "60.0", "-", "80.0"]]
     assert (csv_rows(folder)[0]["mean_iou_sd"], csv_rows(folder)[0]["mean_dice"]) == ("", "")
 
@@ -103,7 +105,8 @@ def test_rows_stand_by_fraction_and_system_and_the_best_complete_one_is_bold(gri
             "supervised-1_8-seed2": (62.0, 81.0, 90.0),
             "cac-1_8-seed1": (99.0, 99.0, 99.0),  # seed 2 was never asked for: not comparable
             "crcfp-1_32-seed1": (50.0, 50.0, 50.0),  # nothing to compare it with
-        }
+        },
+        data="synthetic",
     )
     rows = table_rows(folder)
     assert [cells[:3] for cells in rows] == [
@@ -138,29 +141,80 @@ def test_sweeps_have_a_row_for_each_value(grid):
 
 
 PAPER_RUNS = {
-    f"{system}-1_{whole}-seed1": (1.0, 1.0, 1.0) for system in ("supervised_plain", "crcfp") for whole in (8, 32)
+    f"{system}-1_{whole}-seed1": (1.0, 1.0, 1.0)
+    for system in ("supervised_plain", "supervised", "crcfp")
+    for whole in (16, 32)
 }
 
 
 def test_the_papers_figures_stand_beside_what_they_belong_to(grid):
     folder = grid(PAPER_RUNS, table=2, data="monuseg")
-    papers = {(cells[0], cells[1]): cells[4] for cells in table_rows(folder)}
+    papers = {(cells[0], cells[1]): [cells[4], cells[6], cells[8]] for cells in table_rows(folder)}
     assert papers == {
-        ("1/32", "Supervised, weak augmentation (release)"): "60.1",
-        ("1/32", "CRCFP"): "71.7",
-        ("1/8", "Supervised, weak augmentation (release)"): "-",
-        ("1/8", "CRCFP"): "-",
-    }
+        ("1/32", "Supervised, weak augmentation (release)"): ["-", "-", "-"],
+        ("1/32", "Supervised, strong augmentation (paper: DeepLab-v3)"): [
+            "60.09 (2.07)", "73.89 (1.77)", "79.45 (1.40)",
+        ],
+        ("1/32", "CRCFP"): ["71.72 (0.22)", "82.60 (0.24)", "88.86 (0.23)"],
+        ("1/16", "Supervised, weak augmentation (release)"): ["-", "-", "-"],
+        ("1/16", "Supervised, strong augmentation (paper: DeepLab-v3)"): [
+            "56.20 (5.76)", "70.80 (4.58)", "75.27 (75.27)†",
+        ],
+        ("1/16", "CRCFP"): ["72.08 (2.07)", "82.91 (1.52)", "88.58 (1.16)"],
+    }  # fmt: skip
     text = (folder.workdir / "table.md").read_text()
-    assert "arXiv 2301.13141" in text and "is not in crcfp_jax/tables/paper.json" in text
-    assert [cell["paper_mean_iou"] for cell in csv_rows(folder)] == ["60.1000", "71.7000", "", ""]
+    assert "arXiv 2301.13141" in text and "`-`: it has no such figure" in text
+    assert "†: a slip of the paper, which prints the mean as the standard deviation too." in text
+    assert "full size, these are of the scale tiny" in text
+    rows = {(cell["fraction"], cell["system"]): cell for cell in csv_rows(folder)}
+    columns = ("mean_iou", "mean_iou_sd", "mean_dice", "mean_dice_sd", "accuracy", "accuracy_sd")
+    assert [rows["1/16", "supervised"][f"paper_{name}"] for name in columns] == [
+        "56.2000", "5.7600", "70.8000", "4.5800", "75.2700", "75.2700",
+    ]  # fmt: skip
+    slips = {place: cell["paper_slips"] for place, cell in rows.items() if cell["paper_slips"]}
+    assert slips == {("1/16", "supervised"): "accuracy"}
+    assert {rows[place]["paper_mean_iou"] for place in rows if place[1] == "supervised_plain"} == {""}
 
 
-@pytest.mark.parametrize("change", [{"data": "bcss"}, {"unit": "image", "data": "monuseg"}])
+def test_no_slip_is_told_where_none_is_shown(grid):
+    folder = grid({"crcfp-1_8-seed1": (1.0, 1.0, 1.0)})
+    assert table_rows(folder) == [
+        ["1/8", "CRCFP", "1", "1.0", "47.09 (6.18)", "1.0", "61.84 (6.59)", "1.0", "73.20 (3.31)"]
+    ]
+    assert "†" not in (folder.workdir / "table.md").read_text()
+
+
+def test_the_schemes_have_the_papers_miou_only(grid):
+    folder = grid(
+        {f"{name}-1_4-seed1": (1.0, 1.0, 1.0) for name in ("supervised", "cac", "crcfp_s2", "crcfp")}, table=4
+    )
+    rows = {cells[1]: cells[4:] for cells in table_rows(folder)}
+    assert {name: cells[0] for name, cells in rows.items()} == {
+        "Supervised, strong augmentation (paper: DeepLab-v3)": "53.03 (0.88)",
+        "CAC (= CRCFP scheme 1)": "58.65 (0.65)",
+        "CRCFP scheme 2": "59.97 (1.47)",
+        "CRCFP": "61.06 (0.98)",
+    }
+    assert {len(cells) for cells in rows.values()} == {3}  # paper, Dice, accuracy
+    assert [cell["paper_mean_dice"] for cell in csv_rows(folder)] == [""] * 4
+
+
+def test_a_number_of_negatives_that_was_moved_stands_beside_the_papers(grid):
+    folder = grid({f"crcfp-negatives{n}-1_8-seed1": (1.0, 1.0, 1.0) for n in (96, 400, 496, 1200)}, table=5)
+    assert [(cells[2], cells[5]) for cells in table_rows(folder)] == [
+        ("96", "45.62 (8.10)"), ("400", "-"), ("496", "45.81 (7.78)"), ("1200", "47.09 (6.18)"),
+    ]  # fmt: skip
+    assert "evenly: 96 beside its 100, 496 beside its 500." in (folder.workdir / "table.md").read_text()
+    assert [cell["paper_value"] for cell in csv_rows(folder)] == ["100", "", "500", "1200"]
+
+
+@pytest.mark.parametrize("change", [{"data": "synthetic"}, {"data": "bcss"}, {"unit": "image", "data": "monuseg"}])
 def test_the_papers_figures_stand_nowhere_else(grid, change):
     folder = grid(PAPER_RUNS, table=2, **change)
     write_tables(folder)
-    assert "| paper |" not in (folder.workdir / "table.md").read_text()
+    text = (folder.workdir / "table.md").read_text()
+    assert "| paper |" not in text
+    assert "The paper has no figures of these systems on this data, split like this." in text
     assert {cell["paper_mean_iou"] for cell in csv_rows(folder)} == {""}
 
 
@@ -190,7 +244,7 @@ def test_runs_that_differ_are_pointed_out(grid):
 
 
 def test_nothing_finished_yet(grid):
-    folder = grid({}, rows=[row("crcfp-1_8-seed1")])
+    folder = grid({}, rows=[row("crcfp-1_8-seed1")], data="synthetic")
     assert table_rows(folder) == [["1/8", "CRCFP", "0; missing: seed 1", *["-"] * 3]]
     assert "- Versions: not known yet" in (folder.workdir / "table.md").read_text()
 
