@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from crcfp_jax.config import default
 from crcfp_jax.figures.runs import Comparison, MissingRuns, Run
 from crcfp_jax.figures.style import CYCLE, GREY, MARKERS, SINGLE, Drawing, look, styled
+from crcfp_jax.tables.paper import PaperRow, paper_rows
+from data_pipelines.splits import split_lists
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,22 @@ def sweeps(runs: Sequence[Run], swept: str) -> list[Sweep]:
     return [Sweep(system, fraction, scores) for (system, fraction, _), scores in groups.items() if len(scores) > 1]
 
 
+def published(runs: Sequence[Run], curves: Sequence[Sweep], table: int) -> list[PaperRow]:
+    """The rows of the paper's table where one of the curves is of their system, data, split and labels."""
+    data = runs[0].settings["data"]  # the same for all runs
+    here = (data["name"], split_lists(data["name"], data["split_unit"])["name"])
+    shown = {(curve.system, curve.fraction) for curve in curves}
+    return [
+        row
+        for row in paper_rows()
+        if row.table == table and (row.data, row.split_unit) == here and (row.system, row.fraction) in shown
+    ]
+
+
 @styled
-def draw_sweeps(curves: Sequence[Sweep], label: str, *, logarithmic: bool, paper: int) -> Figure:
+def draw_sweeps(
+    curves: Sequence[Sweep], label: str, *, logarithmic: bool, paper: int, printed: Sequence[PaperRow]
+) -> Figure:
     """Means over seeds as a line, one standard deviation as a band, every seed as a point.
 
     Args:
@@ -50,6 +66,7 @@ def draw_sweeps(curves: Sequence[Sweep], label: str, *, logarithmic: bool, paper
         label: of the horizontal axis.
         logarithmic: the horizontal axis.
         paper: the paper's setting, marked.
+        printed: the paper's own curve of the same labels, or nothing: hollow points, bars of one standard deviation.
     """
     figure = Figure((SINGLE, 0.75 * SINGLE), layout="constrained")
     axes = figure.add_subplot()
@@ -60,6 +77,13 @@ def draw_sweeps(curves: Sequence[Sweep], label: str, *, logarithmic: bool, paper
         points = [(value, score) for value in values for score in curve.scores[value].values()]
         axes.plot(*zip(*points, strict=True), ".", color=colour, alpha=0.5, markersize=6, markeredgewidth=0)
         axes.plot(values, means, color=colour, marker=marker, label=f"{look(curve.system).label}, {curve.fraction}")
+    if printed:
+        figures = [row.figures["mean_iou"] for row in printed]
+        axes.errorbar(
+            [row.value for row in printed], [one.mean for one in figures], [one.deviation for one in figures],
+            color=GREY, marker="o", markerfacecolor="white", linewidth=0.8, elinewidth=0.6, zorder=1,
+            label=f"{look(printed[0].system).label}, {printed[0].fraction}, the paper's",
+        )  # fmt: skip
     ticks = sorted({value for curve in curves for value in curve.scores})
     if logarithmic:
         axes.set_xscale("log", base=2)
@@ -90,7 +114,11 @@ def _drawing(runs: Sequence[Run], swept: str, table: int, label: str, **options)
         for value in sorted(curve.scores)
         for seed, score in sorted(curve.scores[value].items())
     ]
-    return Drawing(draw_sweeps(curves, label, **options), rows)
+    printed = published(runs, curves, table)
+    figures = {row.value: row.figures["mean_iou"] for row in printed}
+    paper = {value: {"mean_iou": figure.mean, "deviation": figure.deviation} for value, figure in figures.items()}
+    drawn = draw_sweeps(curves, label, printed=printed, **options)
+    return Drawing(drawn, rows, {"paper": paper} if paper else {})
 
 
 def negatives(runs: Sequence[Run], _: Comparison) -> Drawing:

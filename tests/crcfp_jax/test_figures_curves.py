@@ -5,9 +5,9 @@ from figure_runs import write_run
 
 pytest.importorskip("matplotlib")
 
-from crcfp_jax.figures.curves import sweeps
+from crcfp_jax.figures.curves import classifiers, negatives, sweeps
 from crcfp_jax.figures.gains import draw_gains, pair, scores
-from crcfp_jax.figures.runs import MissingRuns, find_runs
+from crcfp_jax.figures.runs import MissingRuns, compare, find_runs
 
 
 def found(folder):
@@ -25,6 +25,33 @@ def test_a_curve_has_the_mean_and_the_deviation_of_its_seeds(tmp_path):
     assert means.tolist() == [40.0, 52.0]
     assert deviations.tolist() == pytest.approx([float("nan"), 8**0.5], nan_ok=True)
     assert sweeps(found(tmp_path), "negatives") == []
+
+
+@pytest.mark.parametrize(
+    ("figure", "key", "numbers", "values", "first"),
+    [
+        (negatives, "contrastive.negatives", (96, 1200), [100, 500, 1200, 1600, 2400, 3200], (45.62, 8.10)),
+        (classifiers, "cross_consistency.classifiers", (1, 4), [1, 2, 4, 6, 8, 10], (43.94, 7.95)),
+    ],
+)
+def test_the_papers_curve_stands_beside_ours_at_its_own_labels_only(tmp_path, figure, key, numbers, values, first):
+    for fraction in ("1/8", "1/4"):
+        for number in numbers:
+            write_run(tmp_path / f"{number}-{fraction[2]}", fraction=fraction, **{key: number})
+    runs = found(tmp_path)  # of bcss, as the default has it
+    drawing = figure(runs, compare(runs))
+    paper = drawing.numbers["paper"]
+    assert list(paper) == values and tuple(paper[values[0]].values()) == first
+    (axes,) = drawing.figure.axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert sorted(labels) == ["CRCFP, 1/4", "CRCFP, 1/8", "CRCFP, 1/8, the paper's"]
+    (line,) = [container[0] for container in axes.containers]
+    assert line.get_xdata().tolist() == values and line.get_ydata()[0] == first[0]
+    assert {row["mean_iou"] for row in drawing.rows} == {50.0}  # ours alone
+
+    runs = [run for run in runs if run.fraction == "1/4"]
+    other = figure(runs, compare(runs))
+    assert other.numbers == {} and len(other.figure.axes[0].containers) == 0
 
 
 def test_scores_are_of_every_class_and_the_mean_last(tmp_path):

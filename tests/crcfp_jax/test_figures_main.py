@@ -35,11 +35,11 @@ def test_a_sweep_gives_its_curve_and_says_what_is_missing(tmp_path, capsys):
     main([str(tmp_path), "--output", str(tmp_path / "out"), "--only", "negatives,classifiers,supervised_vs_semi"])
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "compared: crcfp, fraction 1/8, seed 1"
-    assert told[1] == f"negatives: {tmp_path / 'out' / 'negatives'}.{{png,svg,csv}}"
+    assert told[1] == f"negatives: {tmp_path / 'out' / 'negatives'}.{{png,svg,csv,json}}"  # json: the paper's
     assert told[2].startswith("classifiers: skipped, needs finished runs") and "crcfp_jax.tables 6" in told[2]
     assert told[3].startswith("supervised_vs_semi: skipped, needs finished runs of a supervised")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        f"negatives.{e}" for e in ("csv", "png", "svg")
+        f"negatives.{e}" for e in ("csv", "json", "png", "svg")
     ]
     check_pictures(tmp_path / "out", "negatives")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "negatives.csv").read_text())))
