@@ -1,6 +1,6 @@
 """What the pages of a TIFF are: levels of a pyramid, their kind of pixels, and the size of a pixel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +28,9 @@ def pyramid(path: Path, file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     """The largest page and those that are smaller copies of it (SubIFDs, or pages marked as reduced), largest first.
 
     Raises:
-        UserError: it holds no image, or several images of that size.
+        UserError: it holds no image, or several images of that size, or its chain of pages has no end.
     """
-    pages = [page for page in file.pages if not page.is_mask and 0 not in page.shaped]
+    pages = [page for page in _chain(path, file) if not page.is_mask and 0 not in page.shaped]
     if not pages:
         raise UserError(f"{path} holds no image, or is truncated: copy it again")
     whole = [page for page in pages if not page.is_reduced] or pages
@@ -46,6 +46,16 @@ def pyramid(path: Path, file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
         )
     sizes = {(page.imagelength, page.imagewidth): page for page in reversed(copies)}  # the first of each size
     return [main, *(sizes[size] for size in sorted(sizes, reverse=True))]
+
+
+def _chain(path: Path, file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+    """The pages, each of which says where the next one lies."""
+    seen = set()
+    for page in file.pages:
+        if page.offset in seen:
+            raise UserError(f"{path} is damaged (its chain of images is a circle): copy it again")
+        seen.add(page.offset)
+        yield page
 
 
 def _is_copy(page: tifffile.TiffPage, main: tifffile.TiffPage) -> bool:

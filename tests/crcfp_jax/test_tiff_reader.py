@@ -235,6 +235,24 @@ def test_flipped_bytes_are_told_or_read(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("target", [0, 1])
+def test_a_chain_of_pages_without_end(tmp_path, target):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for level in (PIXELS, PIXELS[::2, ::2]):
+            writer.write(level, subfiletype=int(level is not PIXELS), **RGB)
+    with tifffile.TiffFile(path) as file:
+        offsets = [page.offset for page in file.pages]
+        last = file.pages[1]
+        place = last.offset + 2 + 12 * len(last.tags)  # of the next page's offset, which is 0
+    content = bytearray(path.read_bytes())
+    assert content[place : place + 4] == bytes(4)
+    content[place : place + 4] = offsets[target].to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a.tif is damaged \(its chain of images is a circle\): copy it again"):
+        open_slide(path)
+
+
 def test_a_strip_too_large_to_be_held(tmp_path, monkeypatch):
     monkeypatch.setattr(tiff_reader, "LARGEST_SEGMENT", 1000)
     with pytest.raises(UserError, match=r"one strip of 210 x 330 pixels.*vips tiffsave"):
