@@ -10,6 +10,7 @@ from pathlib import Path
 
 from crcfp_jax.cli import run_main
 from crcfp_jax.inference.options import parse_formats
+from crcfp_jax.inference.slide import INSTALL
 from data_pipelines.errors import UserError
 
 DEFAULT_FORMATS = "mask,overlay,geojson,csv"
@@ -51,9 +52,7 @@ def check_packages(find: Callable[[str], object] = importlib.util.find_spec) -> 
     """Raises UserError where a package of the extra 'slides' is missing."""
     missing = [package for module, package in PACKAGES.items() if find(module) is None]
     if missing:
-        raise UserError(
-            f"predict needs {', '.join(missing)}: pip install 'crcfp-jax[slides]' (or ./launch.sh install slides)"
-        )
+        raise UserError(f"predict needs {', '.join(missing)}: {INSTALL}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

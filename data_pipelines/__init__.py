@@ -1,1 +1,1 @@
-"""Data preparation and loading; never imports jax or crcfp_jax."""
+"""Data preparation and loading; never imports jax; of crcfp_jax only how images are read."""

@@ -170,6 +170,8 @@ def _store(recipe, plan, staging: Path, options: dict, skip_bad: bool) -> None:
         "skipped": skipped,
         "content": collected.digest.hexdigest(),
     }
+    if collected.notes:  # else the index, and so the fingerprint, is that of builds from before there were notes
+        index["notes"] = collected.notes
     write_index(staging / recipe.name / VERSION, index, collected.records)
 
 
@@ -193,6 +195,8 @@ def print_summary(data_set: DataSet, console: Console) -> None:
         row = (100 * counts[label] / max(1, sum(counts)) for counts in data_set.pixels.values())
         shares.add_row(info.name, *(f"{share:.2f}" for share in row))
     console.print(shares)
+    if data_set.notes:
+        console.print("notes:", *data_set.notes, sep="\n  ", markup=False)
     if data_set.skipped:
         console.print(f"{len(data_set.skipped)} left out:", *data_set.skipped, sep="\n  ", markup=False)
 

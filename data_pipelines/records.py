@@ -89,6 +89,7 @@ class DataSet:
     options: dict[str, Any]  # those it was built with, such as class_map
     pixels: dict[str, list[int]]  # annotated pixels per class, per stored split
     skipped: tuple[str, ...]  # what --skip_bad left out, one line each
+    notes: tuple[str, ...] = ()  # what of the images was read otherwise than it is stored, one line a kind
 
     def source(self, split: str, *, labels: bool) -> Tiles:
         """Opens a stored split for random access; see `Tiles`.
@@ -161,6 +162,7 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
             options=index["options"],
             pixels=index["pixels"],
             skipped=tuple(index["skipped"]),
+            notes=tuple(index.get("notes", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(

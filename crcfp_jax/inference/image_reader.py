@@ -1,6 +1,8 @@
 """PNG and JPEG pictures, held in memory whole."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -9,10 +11,10 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from crcfp_jax.inference.pixels import DEEP, GREY, LAID_ON_WHITE, TURNED, lay_on_white, to_8_bit
-from crcfp_jax.inference.slide import ADVICE, Slide, one_line, pixel_size
+from crcfp_jax.inference.slide import Slide, check_size, one_line, pixel_size, too_large
 from data_pipelines.errors import UserError
 
-LARGEST = 2**27  # pixels: 0.4 GB as RGB, 1 GB while it is decoded
+FORMATS = ("PNG", "JPEG")
 BIT_DEPTH, COLOUR_TYPE = 24, 25  # bytes of a PNG
 GREY_TYPES = (0, 4)  # without and with transparency
 ORIENTATION = 0x0112  # EXIF tag
@@ -29,18 +31,9 @@ class ImageSlide(Slide):
     """A PNG or JPEG file."""
 
     def __init__(self, path: Path):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of size and odd metadata; pixels that can't be read raise
-                with Image.open(path, formats=["PNG", "JPEG"]) as image:
-                    pixels, notes = _decode(path, image)
-                    microns, remarks = _microns(image)
-        except Image.DecompressionBombError as error:
-            raise _too_large(path) from error
-        except UserError:
-            raise
-        except Exception as error:  # Pillow raises what it likes for damaged bytes
-            raise UserError(f"{path} is truncated or damaged ({one_line(error)}): copy it again") from error
+        with picture(path) as image:
+            pixels, notes = _decode(path, image)
+            microns, remarks = _microns(image)
         self._pixels = pixels
         super().__init__(path, (pixels.shape[:2],), microns, notes + remarks)
 
@@ -51,10 +44,31 @@ class ImageSlide(Slide):
         pass
 
 
+@contextmanager
+def picture(path: Path) -> Iterator[Image.Image]:
+    """Opens a PNG or JPEG for the block, its pixels not yet decoded.
+
+    Raises:
+        UserError: it is too large, or damaged: what Pillow raises in the block is told as that, too.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of size and odd metadata; pixels that can't be read raise
+            with Image.open(path, formats=FORMATS) as image:
+                check_size(path, image.height, image.width)
+                image.verify()  # a PNG's check sums, which decoding passes over; it leaves nothing to be read
+            with Image.open(path, formats=FORMATS) as image:
+                yield image
+    except Image.DecompressionBombError as error:
+        raise too_large(path) from error
+    except UserError:
+        raise
+    except Exception as error:  # Pillow raises what it likes for damaged bytes
+        raise UserError(f"{path} is truncated or damaged ({one_line(error)}): copy it again") from error
+
+
 def _decode(path: Path, image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
-    if image.width * image.height > LARGEST:
-        raise _too_large(path)
-    depth, colours = _depth(path) if image.format == "PNG" else (8, None)
+    depth, colours = png_kind(path) if image.format == "PNG" else (8, None)
     deep = depth == 16  # of which Pillow would cut the lower bytes off
     grey = image.mode.startswith("L") or (deep and colours in GREY_TYPES)
     if image.mode in REFUSED or (deep and grey):
@@ -73,7 +87,7 @@ def _decode(path: Path, image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"],
     return pixels, (GREY, *notes) if grey else notes
 
 
-def _depth(path: Path) -> tuple[int, int]:
+def png_kind(path: Path) -> tuple[int, int]:
     """Bits of a channel and colour type of a PNG, as its header has them."""
     with open(path, "rb") as file:
         header = file.read(COLOUR_TYPE + 1)
@@ -83,7 +97,3 @@ def _depth(path: Path) -> tuple[int, int]:
 def _microns(image: Image.Image) -> tuple[float | None, tuple[str, ...]]:
     across, down = image.info.get("dpi", (0, 0))
     return pixel_size(25400 / down, 25400 / across) if across > 0 and down > 0 else (None, ())
-
-
-def _too_large(path: Path) -> UserError:
-    return UserError(f"{path} has more than {LARGEST / 1e6:.0f} million pixels, too many to be held at once: {ADVICE}")

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Shaped, UInt8, UInt16
 
-GREY = "grey repeated in three channels, though the model was trained on colour"
+GREY = "grey repeated in three channels, where colour is expected"
 DEEP = "16-bit colour scaled to 8 bits"
 LAID_ON_WHITE = "transparency laid on white"
 TURNED = "the orientation tag is not applied"

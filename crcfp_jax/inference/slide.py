@@ -16,17 +16,20 @@ from data_pipelines.errors import UserError
 SUFFIXES = {".bif", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".qptiff", ".scn", ".svs", ".svslide", ".tif", ".tiff"}
 PLAUSIBLE = (0.05, 20.0)  # µm: no microscope's pixels are smaller or larger, a screen's 72 dpi are 353
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff")
+PNG_MAGIC = b"\x89PNG"
+PICTURE_MAGIC = (PNG_MAGIC, b"\xff\xd8\xff")
+LARGEST = 2**27  # pixels held at once: 0.4 GB as RGB, 1 GB while they are decoded
 ADVICE = (
     "convert it to a tiled pyramidal TIFF, e.g. with `vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg`"
 )
+INSTALL = "pip install 'crcfp-jax[slides]' (or ./launch.sh install slides)"
 
 
 class Slide(ABC):
     """A slide or picture as 8-bit RGB, read by regions; a with-statement closes it.
 
-    Pixels are those that are stored, as the training reads them too: an orientation tag (of EXIF or TIFF) and a colour
-    profile are not applied.
+    Pixels are those that are stored: an orientation tag (of EXIF or TIFF) and a colour profile are not applied.
+    Training data and predictions are both read through this class: a file has the same pixels, or is refused, in both.
     """
 
     def __init__(
@@ -122,14 +125,12 @@ def is_slide_file(path: str | os.PathLike) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def open_slide(path: str | os.PathLike) -> Slide:
-    """Opens a slide or picture: what OpenSlide knows the vendor of, any other TIFF, PNG and JPEG.
+def first_bytes(path: Path) -> bytes:
+    """The first four bytes of a file.
 
     Raises:
-        UserError: no such file, a folder, an empty, truncated or damaged file, no picture, or one of a kind that a
-            network for colour pictures can't take (grey fluorescence, separate channels, CMYK, a stack).
+        UserError: no such file, a folder, an empty file, or no permission to read it.
     """
-    path = Path(path)
     try:
         if path.is_dir():
             raise UserError(f"{path} is a folder: give the files in it")
@@ -139,6 +140,31 @@ def open_slide(path: str | os.PathLike) -> Slide:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
     if not head:
         raise UserError(f"{path} is empty: copy it again")
+    return head
+
+
+def check_size(path: Path, height: int, width: int) -> None:
+    """Raises UserError for a picture of more pixels than are held at once."""
+    if height * width > LARGEST:
+        raise too_large(path)
+
+
+def too_large(path: Path, what: str | None = None) -> UserError:
+    """The error of a file that can't be held at once; `what` is a clause on it, by default its number of pixels."""
+    what = what or f"has more than {LARGEST / 1e6:.0f} million pixels"
+    advice = f"cut it into smaller images, or to predict it {ADVICE}"
+    return UserError(f"{path} {what}, too many to be held at once: {advice}")
+
+
+def open_slide(path: str | os.PathLike) -> Slide:
+    """Opens a slide or picture: what OpenSlide knows the vendor of, any other TIFF, PNG and JPEG.
+
+    Raises:
+        UserError: no such file, a folder, an empty, truncated or damaged file, no picture, or one of a kind that a
+            network for colour pictures can't take (grey fluorescence, separate channels, CMYK, a stack).
+    """
+    path = Path(path)
+    head = first_bytes(path)
     if head.startswith(PICTURE_MAGIC) and path.suffix.lower() != ".mrxs":  # whose main file is a picture of the slide
         from crcfp_jax.inference.image_reader import ImageSlide
 
@@ -146,10 +172,7 @@ def open_slide(path: str | os.PathLike) -> Slide:
     try:
         from crcfp_jax.inference import openslide_reader, tiff_reader
     except ImportError as error:
-        advice = "install crcfp-jax[slides]"
-        raise UserError(
-            f"{path}: reading slides and TIFF needs a package that is missing ({error}): {advice}"
-        ) from error
+        raise UserError(f"{path}: reading slides and TIFF needs a missing package ({error}): {INSTALL}") from error
     if openslide_reader.knows(path):
         return openslide_reader.VendorSlide(path)
     if head in TIFF_MAGIC:

@@ -12,12 +12,11 @@ import numpy as np
 import tifffile
 from jaxtyping import Shaped, UInt8
 
-from crcfp_jax.inference.slide import ADVICE, Slide, one_line
+from crcfp_jax.inference.slide import ADVICE, LARGEST, Slide, one_line, too_large
 from crcfp_jax.inference.tiff_pages import Conversion, conversion, microns_per_pixel, pyramid
 from data_pipelines.errors import UserError
 
 CACHE = 2**28  # bytes of decoded segments: two rows of tiles of 256 across a slide of 170,000 pixels
-LARGEST_SEGMENT = 2**27  # pixels of one compressed strip or tile
 PART = 2**20  # bytes of uncompressed rows read at once
 JPEG = (6, 7, 34892, 33007)  # the compressions whose segments share tables
 
@@ -116,8 +115,8 @@ class _Segments:
         self._by_rows = page.is_contiguous and not page.is_tiled and page.predictor == page.fillorder == 1
         if self._by_rows:
             tall = min(max(1, PART // self._row_bytes), self._height)
-        elif tall * wide > LARGEST_SEGMENT:
-            raise UserError(f"{path} is one strip of {tall} x {wide} pixels, too many to be held at once: {ADVICE}")
+        elif tall * wide > LARGEST:
+            raise too_large(path, f"is one strip of {tall} x {wide} pixels")
         self.shape = (tall, wide)  # pixels of a part; at the bottom and the right the image ends earlier
         self.across = -(-self._width // wide)
 

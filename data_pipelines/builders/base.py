@@ -16,6 +16,8 @@ A module in `data_pipelines/builders/` defines one `RECIPE = Recipe(...)` and is
 A `Source` is one unit of work, read whole or skipped whole: a region with its mask, an image with its annotation, or
 all tiles of one synthetic hospital. Its `tiles` is called without arguments, once, and gives the `Tile`s in the order
 in which they are stored. It raises UserError for bad input; with --skip_bad such a source is left out and listed.
+Images are read by `read_image` of crcfp_jax.inference.whole, as a prediction reads them, and masks of class codes by
+`read_codes`. What `read_image` notes goes into `Tile.notes`.
 Faults seen while planning (an image without its mask) go into `Plan.faults`: the first one ends the build, or, with
 --skip_bad, all are listed and the build goes on. A source becomes one array_record file, held in memory while it is
 written: keep it below a few hundred tiles, and group tiny ones.
@@ -62,6 +64,7 @@ class Tile:
     source_image: str
     x: int  # pixels, of the top-left corner in the source image, to the right
     y: int  # likewise, downwards
+    notes: tuple[str, ...] = ()  # what of its source image is read otherwise than it is stored
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,16 @@ class Collected:
     records: list[Record] = field(default_factory=list)
     pixels: dict[str, np.ndarray] = field(default_factory=dict)  # per split: int64 [classes]
     skipped: list[str] = field(default_factory=list)
+    noted: dict[str, dict[str, None]] = field(default_factory=dict)  # note -> source images in order, each once
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # of all ids, images and labels in order
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each kind of note: what it says, of how many images, and the first of them."""
+        return [
+            f"{note}: {len(images)} image{'s' * (len(images) > 1)}, first {next(iter(images))}"
+            for note, images in self.noted.items()
+        ]
 
 
 class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -196,6 +208,8 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         total += counts[:classes]
         for part in (tile.id.encode(), np.ascontiguousarray(tile.image), np.ascontiguousarray(label)):
             collected.digest.update(part)
+        for note in tile.notes:
+            collected.noted.setdefault(note, {})[tile.source_image] = None
         annotated = bool(counts[:classes].any())
         where = (tile.hospital, tile.patient, tile.source_image, int(tile.x), int(tile.y))
         collected.records.append(Record(tile.id, split, position, *where, annotated))

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from crcfp_jax.inference.whole import read_codes, read_image
 from data_pipelines.builders.base import Options, Plan, Recipe, Source, Tile
-from data_pipelines.builders.raw import cut_tiles, files_by_stem, read_codes, read_image
+from data_pipelines.builders.raw import cut_tiles, files_by_stem
 from data_pipelines.errors import UserError
 from data_pipelines.records import IGNORED, ClassInfo
 
@@ -78,7 +79,7 @@ def plan(raw_dir: Path, options: Options) -> Plan:
 
 
 def _tiles(image_path: Path, mask_path: Path | None, table: np.ndarray, hospital: str, patient: str) -> Iterator[Tile]:
-    image = read_image(image_path)
+    image, notes = read_image(image_path)
     label = None
     if mask_path is not None:
         codes = read_codes(mask_path)
@@ -90,7 +91,7 @@ def _tiles(image_path: Path, mask_path: Path | None, table: np.ndarray, hospital
         label = table[codes]
     region = image_path.stem
     for x, y, tile, tile_label in cut_tiles(image, label, SIDE):
-        yield Tile(f"{region}_{y}_{x}", tile, tile_label, hospital, patient, region, x, y)
+        yield Tile(f"{region}_{y}_{x}", tile, tile_label, hospital, patient, region, x, y, notes)
 
 
 RECIPE = Recipe(

@@ -20,8 +20,9 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
+from crcfp_jax.inference.whole import read_image
 from data_pipelines.builders.base import Options, Plan, Recipe, Source, Tile
-from data_pipelines.builders.raw import cut_tiles, files_by_stem, read_image
+from data_pipelines.builders.raw import cut_tiles, files_by_stem
 from data_pipelines.errors import UserError
 from data_pipelines.records import ClassInfo
 
@@ -108,10 +109,11 @@ def plan(raw_dir: Path, options: Options) -> Plan:
 
 
 def _tiles(image_path: Path, annotation_path: Path, hospital: str, patient: str) -> Iterator[Tile]:
-    image = read_image(image_path)
+    image, notes = read_image(image_path)
     label = rasterise(annotation_path, *image.shape[:2])
+    name = image_path.stem
     for x, y, tile, tile_label in cut_tiles(image, label, SIDE):
-        yield Tile(f"{image_path.stem}_{y}_{x}", tile, tile_label, hospital, patient, image_path.stem, x, y)
+        yield Tile(f"{name}_{y}_{x}", tile, tile_label, hospital, patient, name, x, y, notes)
 
 
 RECIPE = Recipe(

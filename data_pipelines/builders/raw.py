@@ -1,14 +1,11 @@
-"""Reads the image files of a download, and cuts regions into tiles."""
+"""Finds the files of a download, and cuts regions into tiles."""
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from data_pipelines.errors import UserError
 from data_pipelines.records import IGNORED
 
 
@@ -17,32 +14,6 @@ def files_by_stem(folder: Path, ending: str) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     return {path.stem: path for path in sorted(folder.glob(f"*{ending}")) if not path.name.startswith(".")}
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Returns an image file as uint8 [h, w, 3] RGB; raises UserError where it is truncated or no image."""
-    return np.asarray(_decode(path).convert("RGB"))
-
-
-def read_codes(path: Path) -> np.ndarray:
-    """Returns a mask of class codes as uint8 [h, w]; raises UserError where it can't be read or has channels."""
-    image = _decode(path)
-    if image.mode not in ("L", "P"):
-        raise UserError(f"{path} is a {image.mode} image, not a mask of 8-bit class codes in one channel")
-    return np.asarray(image)
-
-
-def _decode(path: Path) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            # Of size (from 90 million pixels; the largest region of BCSS comes close) and of odd metadata: neither
-            # matters here, and pixels that can't be read raise.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                image.load()
-                return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is truncated or no image ({str(error) or type(error).__name__})") from error
 
 
 def cut_tiles(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crcfp_jax.inference import image_reader
+from crcfp_jax.inference import slide as slides
 from crcfp_jax.inference.pixels import DEEP, GREY, LAID_ON_WHITE, TURNED, lay_on_white, to_8_bit
 from crcfp_jax.inference.slide import open_slide
 from data_pipelines.errors import UserError
@@ -123,7 +123,7 @@ def test_truncated_anywhere(tmp_path, suffix):
 
 def test_too_many_pixels(tmp_path, monkeypatch):
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
-    monkeypatch.setattr(image_reader, "LARGEST", 2999)
+    monkeypatch.setattr(slides, "LARGEST", 2999)
     with pytest.raises(UserError, match=r"a.png has more than .* pixels.*vips tiffsave"):
         open_slide(tmp_path / "a.png")
     monkeypatch.undo()

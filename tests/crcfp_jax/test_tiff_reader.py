@@ -254,7 +254,7 @@ def test_a_chain_of_pages_without_end(tmp_path, target):
 
 
 def test_a_strip_too_large_to_be_held(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff_reader, "LARGEST_SEGMENT", 1000)
+    monkeypatch.setattr(tiff_reader, "LARGEST", 1000)
     with pytest.raises(UserError, match=r"one strip of 210 x 330 pixels.*vips tiffsave"):
         open_slide(write(tmp_path / "a.tif", compression="deflate", rowsperstrip=210))
 

@@ -108,9 +108,9 @@ FAULTS = {
     _no_image: rf"masks/{A2}.png has no image: .*rgbs_colorNormalized/{A2}.png is missing",
     _other_size: rf"masks/{A2}.png has 29 x 40 pixels, its image 30 x 40",
     _unknown_code: rf"masks/{A2}.png has the unknown class code 22; known are 0 to 21",
-    _colour_mask: rf"masks/{A2}.png is a RGB image, not a mask",
-    _truncated: rf"rgbs_colorNormalized/{A2}.png is truncated or no image",
-    _not_an_image: rf"masks/{A2}.png is truncated or no image",
+    _colour_mask: rf"masks/{A2}.png is a picture in 8-bit RGB, not a mask of class codes",
+    _truncated: rf"rgbs_colorNormalized/{A2}.png is truncated or damaged",
+    _not_an_image: rf"masks/{A2}.png is no PNG, so it holds no class codes",
     _odd_name: r"region-1.png: the name should have the form TCGA-",
 }
 

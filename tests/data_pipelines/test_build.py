@@ -116,7 +116,7 @@ def test_failed_build_leaves_the_old_one(tmp_path):
     write_bcss(tmp_path / "raw", height=40, width=30)
     data_set = build("bcss", tmp_path / "raw", tmp_path / "data")
     (tmp_path / "raw" / "masks" / f"{REGION.format(site='A2')}.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match="truncated or no image"):
+    with pytest.raises(UserError, match="is no PNG, so it holds no class codes"):
         build("bcss", tmp_path / "raw", tmp_path / "data", overwrite=True)
     assert open_data_set(tmp_path / "data", "bcss").source("train", labels=True)[0]["label"].shape == (512, 512)
     assert open_data_set(tmp_path / "data", "bcss").fingerprint == data_set.fingerprint
@@ -144,7 +144,7 @@ def test_neither_tensorflow_nor_jax_is_imported(tmp_path):
 import sys
 from data_pipelines.build import build
 build("bcss", sys.argv[1], sys.argv[2]).source("train", labels=True)[0]
-sys.exit(any(name in sys.modules for name in ("tensorflow", "jax", "crcfp_jax", "torch")))
+sys.exit(any(name in sys.modules for name in ("tensorflow", "jax", "flax", "torch")))
 """
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
     arguments = [sys.executable, "-c", script, tmp_path / "raw", tmp_path / "data"]

@@ -90,7 +90,10 @@ def _write(role, content: bytes):
         (_remove("training annotation"), "Annotations holds no \\*.xml: download"),
         (_remove("test image"), "MoNuSegTestData holds no \\*.tif: download"),
         (_write("training annotation", BOMB.encode()), f"{MONUSEG_TRAINING}.xml declares XML entities"),
-        (_write("test image", b"II*\0 and no more"), f"{MONUSEG_TEST}.tif is truncated or no image"),
+        (
+            _write("test image", b"II*\0 and no more"),
+            f"{MONUSEG_TEST}.tif holds no image, or is truncated",
+        ),
         (_write("test annotation", aperio([(1, 2), (3, 4)]).encode()), f"{MONUSEG_TEST}.xml: region 1 has 2 points"),
     ],
 )
