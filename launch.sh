@@ -399,7 +399,10 @@ case $command in
     program=("$venv/bin/python" -m crcfp_jax.main "${arguments[@]}")
     given=("${arguments[@]}")
     ;;
-  build) program=("$venv/bin/python" -m data_pipelines.build "${arguments[@]}") ;;
+  build)
+    extras=(slides) # TIFF is read with them
+    program=("$venv/bin/python" -m data_pipelines.build "${arguments[@]}")
+    ;;
   predict)
     extras=(slides)
     program=("$venv/bin/python" -m crcfp_jax.predict "${arguments[@]}")

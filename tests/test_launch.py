@@ -293,6 +293,13 @@ def test_environment_is_made_once(launch):
     assert launch.installations("install", "dev") == ["pip .[dev]"]
 
 
+@pytest.mark.parametrize("command", [["build", "bcss"], ["predict", "--model", "m"]])
+def test_what_reads_images_installs_what_reading_needs(launch, command):
+    launch.installations("python")
+    assert launch.installations(*command) == ["pip .[slides]"]
+    assert launch.installations(*command) == []
+
+
 def test_accelerators_extra_follows_the_driver(launch):
     assert launch.installations("test", CRCFP_EXTRA="cuda") == ["venv 3.11", "pip .[cuda,test]"]
     assert launch.installations("python") == []  # cuda includes cpu
