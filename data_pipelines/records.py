@@ -36,6 +36,9 @@ class Record:
     x: int
     y: int
     annotated: bool  # has at least one pixel that is not ignored
+    microns_per_pixel: float  # of a stored pixel
+    height: int | None = None  # stored pixels; None: built by a version that didn't say, and whose tiles are equal
+    width: int | None = None  # likewise
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,10 @@ class Tiles(Sequence):
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """A built data set. `fingerprint` changes with its tiles, pixels, classes, options and stored version."""
+    """A built data set. `fingerprint` changes with its tiles, pixels, classes, options and stored version.
+
+    `microns_per_pixel` is what a tile's pixel measures where its record says nothing else.
+    """
 
     name: str
     classes: tuple[ClassInfo, ...]
@@ -148,7 +154,10 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
         raise UserError(f"data set {name!r} is not built in {data_dir}; build it with: {command}") from None
     try:
         index = json.loads(text)
-        records = tuple(Record(*row) for row in index["records"])
+        # An index written before tiles had pixel sizes of their own lacks these columns.
+        shared = {"microns_per_pixel": index["microns_per_pixel"]}
+        rows = (dict(zip(index["columns"], row, strict=True)) for row in index["records"])
+        records = tuple(Record(**shared | row) for row in rows)
         for file, size in index["files"].items():
             if not (path / file).is_file() or (path / file).stat().st_size != size:
                 raise UserError(f"{path / file} is missing or cut short; build it again with: {command} --overwrite")

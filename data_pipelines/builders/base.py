@@ -65,6 +65,7 @@ class Tile:
     x: int  # pixels, of the top-left corner in the source image, to the right
     y: int  # likewise, downwards
     notes: tuple[str, ...] = ()  # what of its source image is read otherwise than it is stored
+    microns_per_pixel: float | None = None  # of `image`; None: the recipe's
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Recipe:
     name: str
     description: str
     classes: tuple[ClassInfo, ...]
-    microns_per_pixel: float
+    microns_per_pixel: float  # of the tiles that don't say their own
     plan: Callable[[Path | None, Options], Plan]
     needs_raw: bool = True
     download: str = ""  # what to download from where, and the layout that it unpacks to; for needs_raw
@@ -194,6 +195,8 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         label = tile.label if tile.label is not None else np.full((height, width), IGNORED, np.uint8)
         if tile.image.shape != (height, width, 3) or tile.image.dtype != np.uint8:
             raise ValueError(f"{tile.id}: image {tile.image.dtype} {tile.image.shape} is not uint8 [h, w, 3]")
+        if tile.microns_per_pixel is not None and not tile.microns_per_pixel > 0:
+            raise ValueError(f"{tile.id}: {tile.microns_per_pixel} µm per pixel is no size")
         if label.shape != (height, width) or label.dtype != np.uint8:
             raise ValueError(f"{tile.id}: label {label.dtype} {label.shape} is not uint8 [{height}, {width}]")
         counts = np.bincount(label.ravel(), minlength=256)
@@ -212,5 +215,6 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             collected.noted.setdefault(note, {})[tile.source_image] = None
         annotated = bool(counts[:classes].any())
         where = (tile.hospital, tile.patient, tile.source_image, int(tile.x), int(tile.y))
-        collected.records.append(Record(tile.id, split, position, *where, annotated))
+        pixel = self.recipe.microns_per_pixel if tile.microns_per_pixel is None else tile.microns_per_pixel
+        collected.records.append(Record(tile.id, split, position, *where, annotated, pixel, height, width))
         return label

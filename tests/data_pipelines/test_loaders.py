@@ -41,7 +41,7 @@ class FakeDataSet:
         self.images, self.secret, self.broken = images, secret, broken
         self.labels = [np.zeros(image.shape[:2], np.uint8) for image in images] if labels is None else labels
         self.records = tuple(
-            Record(f"tile {position}", "train", position, "hospital", "patient", "image", 0, 0, True)
+            Record(f"tile {position}", "train", position, "hospital", "patient", "image", 0, 0, True, 0.25)
             for position in range(len(images))
         )
 

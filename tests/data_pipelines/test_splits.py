@@ -21,7 +21,8 @@ IMAGES = LISTS["monuseg"]["units"]["image"]["training"]
 def data_set_of(name: str, rows: list[tuple]) -> DataSet:
     """A data set without files; rows: (id, split, hospital, image, annotated)."""
     records = tuple(
-        Record(row[0], row[1], position, row[2], "patient", row[3], 0, 0, row[4]) for position, row in enumerate(rows)
+        Record(row[0], row[1], position, row[2], "patient", row[3], 0, 0, row[4], 0.25)
+        for position, row in enumerate(rows)
     )
     return DataSet(name, (ClassInfo("a", (0, 0, 0)),), 0.25, records, "fingerprint", Path("built"), {}, {}, ())
 
