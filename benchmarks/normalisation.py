@@ -50,7 +50,7 @@ def figures(workdir: Path) -> dict[str, float]:
             records,
             count=config.model.recalibration_images,
             side=config.data.side,
-            base_size=config.data.base_size,
+            microns_per_pixel=parts.microns_per_pixel,
         )
         return Recalibration(parts.network(), windows)(variables)
 

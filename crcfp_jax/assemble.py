@@ -14,6 +14,7 @@ from crcfp_jax.optim import make_optimizer
 from data_pipelines.errors import UserError
 from data_pipelines.loaders import LoaderOptions
 from data_pipelines.records import DataSet, open_data_set
+from data_pipelines.scale import PLAUSIBLE, network_pixel_size
 from data_pipelines.splits import Split, make_split
 
 POSITIVE = (
@@ -66,6 +67,7 @@ class Parts(Learner):
 
     data_set: DataSet
     split: Split
+    microns_per_pixel: float  # of a network pixel, at scale 1: in training, evaluation and inference
 
     def loader_options(self) -> LoaderOptions:
         """How this process's training batches are made."""
@@ -104,6 +106,12 @@ def check_values(config: ConfigDict) -> None:
         values = tuple(_get(config, key))
         if len(values) != 2 or not all(isinstance(value, int | float) for value in values):
             raise UserError(f"config.{key}={values} is not a range: give two numbers, e.g. --config.{key}='(0.5, 1.0)'")
+    pixel = config.data.microns_per_pixel
+    if pixel and not PLAUSIBLE[0] <= pixel <= PLAUSIBLE[1]:
+        raise UserError(
+            f"config.data.microns_per_pixel={pixel}: give µm between {PLAUSIBLE[0]:g} and {PLAUSIBLE[1]:g}, or 0 to "
+            "let config.data.base_size say it"
+        )
     if not config.cross_consistency.perturbations:
         raise UserError("config.cross_consistency.perturbations is empty: name at least one, or set the weight to 0")
     if not config.cct.perturbations or any(count < 1 for count in config.cct.classifiers):
@@ -140,7 +148,7 @@ def assemble(config: ConfigDict) -> Parts:
     """Opens the data set, draws the split, and builds what the settings describe.
 
     Raises:
-        UserError: a value that can't be used, or a data set that isn't built.
+        UserError: a value that can't be used, a data set that isn't built, or tiles that need a pixel size.
     """
     check_values(config)
     data_set = open_data_set(config.data.dir, config.data.name)
@@ -152,4 +160,7 @@ def assemble(config: ConfigDict) -> Parts:
         unit=config.data.split_unit,
         validation=config.evaluation.selection == "best_validation",
     )
-    return Parts(**vars(learner), data_set=data_set, split=split)
+    pixel = network_pixel_size(
+        data_set, microns_per_pixel=config.data.microns_per_pixel, base_size=config.data.base_size
+    )
+    return Parts(**vars(learner), data_set=data_set, split=split, microns_per_pixel=pixel)

@@ -19,8 +19,9 @@ def default() -> ConfigDict:
     c.data.dir = "data"  # folder that holds the built data sets
     c.data.split_unit = "default"  # monuseg only: 'crop' (= default) or 'image'
     c.data.side = 320  # pixels; side of a training crop and of an evaluation window (paper)
-    c.data.base_size = 400  # pixels; long side of a tile at scale 1 (release)
-    c.data.labelled_scale = (0.5, 2.0)  # uniform factor on base_size (release)
+    c.data.microns_per_pixel = 0.0  # of the network's pixels at scale 1; 0: base_size says it
+    c.data.base_size = 400  # pixels; long side of a tile at scale 1 (release); for data sets of tiles of one extent
+    c.data.labelled_scale = (0.5, 2.0)  # uniform factor on that scale (release)
     c.data.unlabelled_scale = (0.8, 2.0)  # likewise, for the image that both crops are cut from (release)
     c.data.overlap = (0.1, 1.0)  # least and greatest intersection over union of the two crops (release)
     c.data.whole_view_share = 1.0  # of an image's sides that its whole view, resized to `side`, shows (release)

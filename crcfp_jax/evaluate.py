@@ -84,10 +84,10 @@ def _with_probabilities(evaluator: Evaluator, examples: Iterable[tuple]) -> Iter
     """Pairs each (record, image, label) with its probabilities, holding only the examples under way."""
     under_way: deque[tuple] = deque()
 
-    def images() -> Iterator[np.ndarray]:
-        for example in examples:
-            under_way.append(example)
-            yield example[1]
+    def images() -> Iterator[tuple[np.ndarray, float]]:
+        for record, image, label in examples:
+            under_way.append((record, image, label))
+            yield image, record.microns_per_pixel
 
     for probabilities in predict_probabilities(evaluator, images()):
         yield under_way.popleft(), probabilities

@@ -14,9 +14,10 @@ from crcfp_jax.assemble import Parts
 from crcfp_jax.augment import normalise
 from crcfp_jax.models.network import Network
 from crcfp_jax.models.normalisation import pool_statistics
-from crcfp_jax.windows import Evaluator, scaled_size
+from crcfp_jax.windows import Evaluator
 from data_pipelines import geometry
 from data_pipelines.records import DataSet, Record, evenly
+from data_pipelines.scale import scaled_size
 
 RECALIBRATION_BATCH = 32  # windows normalised together
 
@@ -47,7 +48,7 @@ def make_evaluator(parts: Parts, variables: VariableDict) -> Evaluator:
     return Evaluator(
         predict=predict,
         side=parts.config.data.side,
-        base_size=parts.config.data.base_size,
+        microns_per_pixel=parts.microns_per_pixel,
         batch_size=size,
         num_classes=parts.num_classes,
     )
@@ -93,14 +94,19 @@ class Recalibration:
 
 
 def recalibration_windows(
-    data_set: DataSet, records: Sequence[Record], *, count: int, side: int, base_size: int
+    data_set: DataSet, records: Sequence[Record], *, count: int, side: int, microns_per_pixel: float
 ) -> UInt8[np.ndarray, "n s s 3"]:
-    """At most `count` windows of the given training images, evenly spread, cut as for evaluation; no mask is read."""
+    """At most `count` windows of the given training images, evenly spread, cut as for evaluation; no mask is read.
+
+    `side`: network pixels, which measure `microns_per_pixel`.
+    """
     sources = {split: data_set.source(split, labels=False) for split in {record.split for record in records}}
     windows = []
     for number, record in enumerate(records[place] for place in evenly(len(records), count)):
         image = sources[record.split][record.position]["image"]
-        image, _ = geometry.resize(image, None, *scaled_size(*image.shape[:2], base_size))
+        image, _ = geometry.resize(
+            image, None, *scaled_size(*image.shape[:2], record.microns_per_pixel / microns_per_pixel)
+        )
         cut, _ = geometry.cut_windows(image, side)
         # One window an image, another place each time, covers more tissue than all windows of a few images.
         windows.append(cut[number % len(cut)])

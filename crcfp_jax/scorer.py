@@ -32,7 +32,7 @@ class Scorer:
                 parts.split.unlabelled or parts.split.labelled,
                 count=parts.config.model.recalibration_images,
                 side=parts.config.data.side,
-                base_size=parts.config.data.base_size,
+                microns_per_pixel=parts.microns_per_pixel,
             )
             self._recalibration = Recalibration(parts.network(), windows)
 

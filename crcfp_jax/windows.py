@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from data_pipelines import geometry
+from data_pipelines.scale import scaled_size
 
 IN_FLIGHT = 2  # device calls started before the oldest is waited for: the host cuts windows meanwhile
 
@@ -25,7 +26,7 @@ class Evaluator:
 
     predict: Callable[[Any], Any]
     side: int  # pixels of a window: the training crop's
-    base_size: int  # pixels of an image's long side at scale 1, as in training
+    microns_per_pixel: float  # of a window, as in training
     batch_size: int  # windows a call, on this process
     num_classes: int
 
@@ -42,12 +43,13 @@ class _Pending:
 
 
 def predict_probabilities(
-    evaluator: Evaluator, images: Iterable[UInt8[np.ndarray, "_ _ 3"]]
+    evaluator: Evaluator, images: Iterable[tuple[UInt8[np.ndarray, "_ _ 3"], float]]
 ) -> Iterator[Float32[np.ndarray, "_ _ c"]]:
     """Class probabilities of each image at the image's own size, [h, w, c], in order.
 
-    The image is scaled to a long side of `base_size` and cut into overlapping windows; windows of several images share
-    a device call; probabilities are averaged where windows overlap and scaled back bilinearly.
+    Images come with what their pixels measure, in µm; they are scaled to the evaluator's pixel size and cut into
+    overlapping windows. Windows of several images share a device call; probabilities are averaged where windows overlap
+    and scaled back bilinearly.
     """
     pending: deque[_Pending] = deque()
     started: deque[tuple[Any, list[_Pending]]] = deque()
@@ -71,8 +73,8 @@ def predict_probabilities(
         while pending and pending[0].missing == 0:
             yield _join(pending.popleft())
 
-    for image in images:
-        height, width = scaled_size(*image.shape[:2], evaluator.base_size)
+    for image, microns_per_pixel in images:
+        height, width = scaled_size(*image.shape[:2], microns_per_pixel / evaluator.microns_per_pixel)
         windows, placement = geometry.cut_windows(_resize_image(image, height, width), evaluator.side)
         owner = _Pending(image.shape[:2], (height, width), placement, len(windows))
         pending.append(owner)
@@ -87,12 +89,6 @@ def predict_probabilities(
     while started:
         fetch()
         yield from finished()
-
-
-def scaled_size(height: int, width: int, long_side: int) -> tuple[int, int]:
-    """Height and width, in pixels, of an image scaled to the given long side with its aspect kept."""
-    scale = long_side / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _resize_image(

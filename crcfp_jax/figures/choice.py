@@ -69,7 +69,7 @@ def mixed_examples(model: Model) -> list[Example]:
 
 def predictions(model: Model, examples: Sequence[Example]) -> list[UInt8[np.ndarray, "_ _"]]:
     """Predicted classes of whole images, as evaluation predicts them."""
-    found = predict_probabilities(model.evaluator, (example.image for example in examples))
+    found = predict_probabilities(model.evaluator, ((e.image, e.record.microns_per_pixel) for e in examples))
     return [probabilities.argmax(-1).astype(np.uint8) for probabilities in found]
 
 

@@ -19,9 +19,9 @@ from crcfp_jax.figures.choice import Example, mixed_examples, shown_examples
 from crcfp_jax.figures.models import Model, restore
 from crcfp_jax.figures.runs import SEMI_SUPERVISED, SUPERVISED, Comparison, Run
 from crcfp_jax.figures.style import Drawing, look, picture_grid, styled
-from crcfp_jax.windows import scaled_size
 from data_pipelines import geometry
 from data_pipelines.records import IGNORED, evenly
+from data_pipelines.scale import scaled_size
 
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # half of the eight: a distance counts for both its ends
 IMAGES = 32  # over which the ratios are averaged
@@ -122,7 +122,8 @@ class Maps:
 def measure(example: Example, models: dict[str, Model]) -> Maps:
     """Distance maps of one image: in colour space, and in the feature space of each model."""
     first = next(iter(models.values()))
-    size = scaled_size(*example.image.shape[:2], first.parts.config.data.base_size)
+    scale = example.record.microns_per_pixel / first.parts.microns_per_pixel
+    size = scaled_size(*example.image.shape[:2], scale)
     image, label = geometry.resize(example.image, example.label, *size)
     stride, side = first.network.feature_stride, first.parts.config.data.side
     describers = {COLOUR: lambda windows: [colour_patches(window, stride) for window in windows]}

@@ -8,9 +8,9 @@ from jaxtyping import Float, Int, UInt8
 from crcfp_jax.figures.choice import Example, class_shares, mixed_examples
 from crcfp_jax.figures.models import Model
 from crcfp_jax.figures.runs import MissingRuns
-from crcfp_jax.windows import scaled_size
 from data_pipelines import geometry
 from data_pipelines.records import IGNORED, evenly
+from data_pipelines.scale import scaled_size
 
 CONTEXTS = 3  # windows along each axis
 ROOM = 1.5  # least side of the image, in windows
@@ -67,9 +67,9 @@ def place_windows(height: int, width: int, *, side: int, stride: int, grid: int)
     return Place(side, stride, shift, max(0, (height - extent) // 2), max(0, (width - extent) // 2))
 
 
-def enlarge(example: Example, side: int, base_size: int) -> Example:
+def enlarge(example: Example, side: int, microns_per_pixel: float) -> Example:
     """The image as evaluation scales it, or larger where it would be smaller than `ROOM` windows."""
-    height, width = scaled_size(*example.image.shape[:2], base_size)
+    height, width = scaled_size(*example.image.shape[:2], example.record.microns_per_pixel / microns_per_pixel)
     factor = max(1.0, ROOM * side / min(height, width))
     size = round(height * factor), round(width * factor)
     return Example(example.record, *geometry.resize(example.image, example.label, *size))
@@ -142,7 +142,7 @@ class Seen:
 def look_at(example: Example, model: Model) -> Seen:
     """Places the windows on an image, as this model's settings scale it."""
     config = model.parts.config
-    example = enlarge(example, config.data.side, config.data.base_size)
+    example = enlarge(example, config.data.side, model.parts.microns_per_pixel)
     stride = model.network.context_stride
     grid = max(stride, config.model.output_stride)
     place = place_windows(*example.label.shape, side=config.data.side, stride=stride, grid=grid)

@@ -16,10 +16,10 @@ from crcfp_jax.inference.card import ARTIFACT, ONNX, PARAMETERS
 from crcfp_jax.inference.model_folder import read_artifact, read_variables
 from crcfp_jax.inference.run_card import told_reading
 from crcfp_jax.models.network import Network
-from crcfp_jax.windows import scaled_size
 from data_pipelines import geometry
 from data_pipelines.errors import UserError
 from data_pipelines.records import DataSet, Record, evenly
+from data_pipelines.scale import scaled_size
 
 LIMIT = 1e-4  # of the difference of probabilities and uncertainties
 WINDOWS = 8
@@ -44,19 +44,21 @@ def cpu_device() -> jax.Device:
 
 
 def sample_batches(
-    data_set: DataSet, records: Sequence[Record], *, side: int, base_size: int
+    data_set: DataSet, records: Sequence[Record], *, side: int, microns_per_pixel: float
 ) -> list[UInt8[np.ndarray, "_ _ _ 3"]]:
     """Real images for the comparison: windows as evaluation cuts them, and one image that is neither square nor even.
 
     Args:
         records: to choose from, evenly.
         side: pixels of a window.
-        base_size: pixels of an image's long side.
+        microns_per_pixel: of a window.
     """
     windows, last = [], None
     for number, record in enumerate(records[place] for place in evenly(len(records), WINDOWS)):
         image = data_set.source(record.split, labels=False)[record.position]["image"]
-        last, _ = geometry.resize(image, None, *scaled_size(*image.shape[:2], base_size))
+        last, _ = geometry.resize(
+            image, None, *scaled_size(*image.shape[:2], record.microns_per_pixel / microns_per_pixel)
+        )
         cut, _ = geometry.cut_windows(last, side)
         windows.append(cut[number % len(cut)])
     odd, _ = geometry.crop(last, None, 0, 0, side + side // 4 + 1, side - side // 8 - 1)
@@ -117,10 +119,12 @@ def measure(folder: Path, parts: Parts, variables: VariableDict, output: Path, *
     Raises:
         UserError: they are too large, or the data set's images can't be read.
     """
-    data, device = parts.config.data, cpu_device()
+    device = cpu_device()
     records = parts.split.test or parts.split.labelled
     with told_reading(parts.data_set):
-        batches = sample_batches(parts.data_set, records, side=data.side, base_size=data.base_size)
+        batches = sample_batches(
+            parts.data_set, records, side=parts.config.data.side, microns_per_pixel=parts.microns_per_pixel
+        )
     network = parts.network()
     artifact = read_artifact(folder / ARTIFACT, jax.__version__)
     weights = read_variables(folder / PARAMETERS, artifact, device)

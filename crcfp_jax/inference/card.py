@@ -36,7 +36,7 @@ class Card:
     method: str
     classes: tuple[ClassInfo, ...]
     microns_per_pixel: float  # of a network pixel
-    data_microns_per_pixel: float  # of the images trained on, before they were scaled
+    data_microns_per_pixel: float  # of the coarsest images trained on, before they were scaled
     window: int  # pixels; side of a training crop
     overlap: float  # least share of a window's side that neighbours have in common
     stride: int  # pixels between neighbouring features

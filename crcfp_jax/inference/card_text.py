@@ -38,14 +38,14 @@ def _classes(card: Mapping[str, Any]) -> str:
 
 def _inputs(card: Mapping[str, Any]) -> str:
     data = card["data"]
+    stored = " to ".join(f"{size:g}" for size in sorted({data["finest_microns_per_pixel"], data["microns_per_pixel"]}))
     mean, deviation = (", ".join(map(str, card["normalisation"][key])) for key in ("mean", "deviation"))
     return f"""## What goes in
 
 - uint8 RGB `[batch, height, width, 3]`, 0 to 255. The model normalises by itself (mean {mean}; deviation {deviation} \
 of values from 0 to 1).
-- **{card["microns_per_pixel"]:.3g} µm per pixel**: tiles of {data["tile_side"]:g} pixels at \
-{data["microns_per_pixel"]:g} µm were scaled to {data["base_size"]} pixels for training. Average over areas to shrink \
-an image, interpolate bilinearly to enlarge one.
+- **{card["microns_per_pixel"]:.3g} µm per pixel**: the training images, of {stored} µm per pixel, were scaled to it. \
+Average over areas to shrink an image, interpolate bilinearly to enlarge one.
 - Any height and width, best **windows of {card["window"]} pixels**, overlapping by {card["overlap"]:.0%}: the \
 training crop's extent. One branch pools the whole image that it is given, and has never seen a larger one."""
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from data_pipelines.errors import UserError
+from data_pipelines.scale import PLAUSIBLE
 
 FORMATS = ("mask", "overlay", "geojson", "csv", "probabilities", "uncertainty")
 LEAST_SIDE = 32  # network pixels
@@ -25,8 +26,10 @@ class Options:
     formats: tuple[str, ...]  # of FORMATS
 
     def __post_init__(self):
-        if self.microns_per_pixel is not None and not 0.05 <= self.microns_per_pixel <= 20:
-            raise UserError(f"--mpp {self.microns_per_pixel}: give µm per pixel, between 0.05 and 20")
+        if self.microns_per_pixel is not None and not PLAUSIBLE[0] <= self.microns_per_pixel <= PLAUSIBLE[1]:
+            raise UserError(
+                f"--mpp {self.microns_per_pixel}: give µm per pixel, between {PLAUSIBLE[0]:g} and {PLAUSIBLE[1]:g}"
+            )
         if self.side < LEAST_SIDE:
             raise UserError(f"--tile {self.side}: give at least {LEAST_SIDE} pixels")
         if not 0 <= self.overlap <= GREATEST_OVERLAP:

@@ -11,10 +11,10 @@ from jaxtyping import UInt8
 
 from crcfp_jax.files import describe_os_error
 from data_pipelines.errors import UserError
+from data_pipelines.scale import PLAUSIBLE
 
 # A DICOM slide is many .dcm files of which any one opens it all, so a folder of them is not taken for so many slides.
 SUFFIXES = {".bif", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".qptiff", ".scn", ".svs", ".svslide", ".tif", ".tiff"}
-PLAUSIBLE = (0.05, 20.0)  # µm: no microscope's pixels are smaller or larger, a screen's 72 dpi are 353
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_MAGIC = b"\x89PNG"
 PICTURE_MAGIC = (PNG_MAGIC, b"\xff\xd8\xff")

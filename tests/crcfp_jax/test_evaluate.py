@@ -31,8 +31,10 @@ class Memory(DataSet):
         return self.options["tiles"]
 
 
-def data_set(tiles):
-    records = tuple(Record(f"tile-{i}", "test", i, "h", "p", "s", 0, 0, True) for i in range(len(tiles)))
+def data_set(tiles, microns_per_pixel=lambda number: 0.5):
+    records = tuple(
+        Record(f"tile-{i}", "test", i, "h", "p", "s", 0, 0, True, microns_per_pixel(i)) for i in range(len(tiles))
+    )
     return Memory("memory", CLASSES, 0.5, records, "", Path(), {"tiles": tiles}, {}, ())
 
 
@@ -52,11 +54,11 @@ def by_grey(windows):
     return np.eye(3, dtype=np.float32)[windows[..., 0] // 100]
 
 
-EVALUATOR = Evaluator(by_grey, side=16, base_size=24, batch_size=4, num_classes=3)
+EVALUATOR = Evaluator(by_grey, side=16, microns_per_pixel=0.5, batch_size=4, num_classes=3)
 
 
 def test_every_labelled_pixel_once_at_any_size():
-    tiles = data_set(flat_tiles(wrong=(3,)))
+    tiles = data_set(flat_tiles(wrong=(3,)), lambda number: 0.25 + 0.1 * number)  # seen at 0.5 to 1.7 times their size
     advanced = []
     result, samples = evaluate(EVALUATOR, tiles, tiles.records, threads=2, advance=lambda: advanced.append(1))
     pixels = [(height - 1) * width for height, width in SIZES]

@@ -73,7 +73,9 @@ def test_card(model, run):
     assert (card["format"], card["name"], card["step"], card["selection"]) == (1, "tissue", 0, "last")
     assert card["classes"][0] == {"name": "tumour", "colour": [200, 30, 30]} and len(card["classes"]) == 5
     # Tiles of 256 pixels of 0.75 µm, scaled to 64 pixels (tiny_run).
-    assert (card["microns_per_pixel"], card["data"]["microns_per_pixel"], card["data"]["tile_side"]) == (3.0, 0.75, 256)
+    assert (
+        (card["microns_per_pixel"], card["data"]["microns_per_pixel"]) == (parts.microns_per_pixel, 0.75) == (3.0, 0.75)
+    )
     assert (card["window"], card["overlap"], card["stride"], card["uncertainty"]) == (32, 0.25, 4, True)
     assert card["classifiers"] == 1 + 3 * 2 and card["training_dtype"] == "bfloat16"
     assert card["data"]["fingerprint"] == parts.data_set.fingerprint
@@ -100,7 +102,7 @@ def test_loaded_model_is_the_one_that_is_evaluated(model, run):
     parts, variables, _ = restore_variables(run)
     parts.config.model.dtype = "float32"
     evaluator = make_evaluator(parts, variables)
-    (windows, odd) = agreement.sample_batches(parts.data_set, parts.split.test, side=32, base_size=64)
+    (windows, odd) = agreement.sample_batches(parts.data_set, parts.split.test, side=32, microns_per_pixel=3.0)
     assert windows.shape == (8, 32, 32, 3) and odd.shape == (1, 41, 27, 3)
     assert len(np.unique(windows.reshape(8, -1), axis=0)) == 8
     expected = np.asarray(evaluator.predict(windows))
@@ -113,7 +115,7 @@ def test_loaded_model_is_the_one_that_is_evaluated(model, run):
 def test_text(model):
     text = (model / "README.md").read_text()
     assert "| 0 | tumour | `#c81e1e` |" in text and "Of this model: CC BY 4.0.\n" in text
-    assert "**3 µm per pixel**: tiles of 256 pixels at 0.75 µm were scaled to 64 pixels" in text
+    assert "**3 µm per pixel**: the training images, of 0.75 µm per pixel, were scaled to it" in text
     assert "| tumour | 61.5 | 61.5 | 61.5 | 61.5 |" in text and "| other | 61.5 | 61.5 | 61.5 | - |" in text
     assert "On the 7 test tiles of synthetic" in text and "They hold for these images only" in text
     assert "Research only. Not for diagnosis" in text

@@ -71,7 +71,7 @@ def test_embeddings_of_the_same_cells(grid):
         MissingRuns, match="needs runs with greater windows: of 32 pixels, 3 that lie 16 apart share no"
     ):
         look_at(example, model)
-    seen = Seen(enlarge(example, 32, 64), place_windows(64, 64, side=32, stride=8, grid=8), np.arange(4))
+    seen = Seen(enlarge(example, 32, 3.0), place_windows(64, 64, side=32, stride=8, grid=8), np.arange(4))
     found = seen.embed(model)
     assert {space: cells.shape for space, cells in found.items()} == {"shared": (9, 4, 32), "projected": (9, 4, 8)}
     assert np.linalg.norm(found["projected"], axis=-1) == pytest.approx(1.0, abs=1e-5)

@@ -14,7 +14,7 @@ from crcfp_jax.figures.runs import MissingRuns
 from crcfp_jax.figures.style import BLUE, VERMILION
 from data_pipelines.records import ClassInfo, Record, evenly
 
-RECORD = Record("a", "test", 0, "h", "p", "i", 0, 0, True)
+RECORD = Record("a", "test", 0, "h", "p", "i", 0, 0, True, 0.5)
 TWO = (ClassInfo("background", (235, 235, 235)), ClassInfo("nuclei", (60, 40, 160)))
 THREE = (*TWO, ClassInfo("other", (0, 255, 0)))
 
@@ -129,9 +129,11 @@ def test_windows_that_share_nothing_are_told():
 
 
 def test_small_images_are_enlarged_to_hold_the_windows():
-    one = embeddings.enlarge(Example(RECORD, np.zeros((50, 100, 3), np.uint8), np.zeros((50, 100), np.uint8)), 40, 80)
+    one = embeddings.enlarge(
+        Example(RECORD, np.zeros((50, 100, 3), np.uint8), np.zeros((50, 100), np.uint8)), 40, 0.625
+    )
     assert one.label.shape == (60, 120)  # 40 x 80 as evaluation scales it: its short side is less than 60
-    same = embeddings.enlarge(example(np.zeros((100, 100))), 40, 80)
+    same = embeddings.enlarge(example(np.zeros((100, 100))), 40, 0.625)
     assert same.label.shape == (80, 80)
 
 

@@ -71,8 +71,8 @@ def test_windows_are_spread_over_the_images_and_no_mask_is_read(monkeypatch):
         return [{"image": np.full((64, 64, 3), number, np.uint8)} for number in range(10)]
 
     monkeypatch.setattr(DataSet, "source", source)
-    records = tuple(Record(str(i), "train", i, "H", "P", "I", 0, 0, False) for i in range(10))
+    records = tuple(Record(str(i), "train", i, "H", "P", "I", 0, 0, False, 1.0) for i in range(10))
     data_set = DataSet("grey", (), 1.0, records, "", Path(), {}, {}, ())
-    windows = recalibration_windows(data_set, records, count=4, side=32, base_size=64)
+    windows = recalibration_windows(data_set, records, count=4, side=32, microns_per_pixel=1.0)
     assert windows.shape == (4, 32, 32, 3)
     np.testing.assert_array_equal(windows[:, 0, 0, 0], [0, 3, 6, 9])

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crcfp_jax.windows import Evaluator, predict_probabilities, scaled_size
+from crcfp_jax.windows import Evaluator, predict_probabilities
 
 
-def evaluator(*, side, base_size, batch_size=4, calls=None):
+def evaluator(*, side, batch_size=4, calls=None):
     """A 'network' whose class 0 has the probability red / 255."""
 
     def predict(windows):
@@ -18,7 +18,12 @@ def evaluator(*, side, base_size, batch_size=4, calls=None):
         red = windows[..., 0] / 255
         return np.stack([red, 1 - red], axis=-1).astype(np.float32)
 
-    return Evaluator(predict, side=side, base_size=base_size, batch_size=batch_size, num_classes=2)
+    return Evaluator(predict, side=side, microns_per_pixel=0.5, batch_size=batch_size, num_classes=2)
+
+
+def seen(images, scale=1.0):
+    """Each image with a pixel size at which this evaluator sees it at `scale`."""
+    return ((image, 0.5 * scale) for image in images)
 
 
 def red_image(*shape):
@@ -29,7 +34,7 @@ def red_image(*shape):
 
 def test_unscaled_images_come_back_pixel_by_pixel_in_order():
     images = [red_image(20, 32), red_image(32, 9), red_image(32, 32), red_image(1, 32)]
-    found = list(predict_probabilities(evaluator(side=16, base_size=32), images))
+    found = list(predict_probabilities(evaluator(side=16), seen(images)))
     for image, probabilities in zip(images, found, strict=True):
         np.testing.assert_allclose(probabilities[..., 0], image[..., 0] / 255, atol=1e-6)
         np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-6)
@@ -39,7 +44,7 @@ def test_unscaled_images_come_back_pixel_by_pixel_in_order():
 def test_windows_of_several_images_share_calls_of_one_shape(count, expected):
     calls = []
     images = [red_image(24, 24)] * count  # 4 windows each at side 16 (0, 8), in batches of 6
-    found = list(predict_probabilities(evaluator(side=16, base_size=24, batch_size=6, calls=calls), images))
+    found = list(predict_probabilities(evaluator(side=16, batch_size=6, calls=calls), seen(images)))
     assert len(found) == count
     assert calls == [(6, 16, 16, 3)] * expected
 
@@ -52,7 +57,7 @@ def test_results_come_while_images_are_still_read():
             read.append(number)
             yield red_image(16, 16)
 
-    next(predict_probabilities(evaluator(side=16, base_size=16, batch_size=2), images()))
+    next(predict_probabilities(evaluator(side=16, batch_size=2), seen(images())))
     assert len(read) < 10
 
 
@@ -66,7 +71,7 @@ def test_one_trace():
         return jnp.concatenate([red, 1 - red], axis=-1)
 
     images = [red_image(20, 32), red_image(40, 40), red_image(3, 5)]
-    found = list(predict_probabilities(Evaluator(predict, 16, 32, 4, 2), images))
+    found = list(predict_probabilities(Evaluator(predict, 16, 0.5, 4, 2), seen(images, 0.8)))
     assert [probabilities.shape for probabilities in found] == [(20, 32, 2), (40, 40, 2), (3, 5, 2)]
     assert traces == [(4, 16, 16, 3)]
 
@@ -76,7 +81,7 @@ def test_probabilities_are_scaled_back_bilinearly():
         red = np.broadcast_to(np.arange(4, dtype=np.float32) / 10, windows.shape[:3])
         return np.stack([red, 1 - red], axis=-1)
 
-    (found,) = predict_probabilities(Evaluator(ramp, 4, 4, 1, 2), [red_image(2, 2)])  # 2 x 2 seen at 4 x 4
+    (found,) = predict_probabilities(Evaluator(ramp, 4, 0.5, 1, 2), seen([red_image(2, 2)], 2))  # 2 x 2 seen at 4 x 4
     np.testing.assert_allclose(found[..., 0], [[0.05, 0.25]] * 2, atol=1e-6)
 
 
@@ -85,12 +90,6 @@ def test_any_number_of_classes(classes):
     def uniform(windows):
         return np.full((*windows.shape[:3], classes), 1 / classes, np.float32)
 
-    (found,) = predict_probabilities(Evaluator(uniform, 8, 8, 2, classes), [red_image(11, 6)])
+    (found,) = predict_probabilities(Evaluator(uniform, 8, 0.5, 2, classes), seen([red_image(11, 6)], 0.7))
     assert found.shape == (11, 6, classes)
     np.testing.assert_allclose(found, 1 / classes, atol=1e-6)
-
-
-def test_scaled_sizes():
-    assert scaled_size(512, 256, 400) == (400, 200)
-    assert scaled_size(250, 250, 400) == (400, 400)
-    assert scaled_size(1, 1000, 100) == (1, 100)
