@@ -25,8 +25,8 @@ from monai.inferers import sliding_window_inference
 from crcfp_jax.augment import normalise
 from crcfp_jax.inference.engine import predict_canvas
 from crcfp_jax.inference.strips import band_height
-from crcfp_jax.inference.tiles import Tiling, choose_windows, window_step
 from crcfp_jax.models.network import Network
+from data_pipelines.tiling import Tiling, choose_windows, window_step
 
 SIDE, OVERLAP, CLASSES = 320, 0.25, 5
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -20,7 +20,7 @@ from crcfp_jax.inference.model_folder import load_model
 from crcfp_jax.inference.resample import View
 from crcfp_jax.inference.slide import open_slide
 from crcfp_jax.inference.strips import band_height
-from crcfp_jax.inference.tiles import Tiling, choose_windows, window_step
+from data_pipelines.tiling import Tiling, choose_windows, window_step
 
 
 def steps(probabilities: np.ndarray, tiling: Tiling) -> tuple[float, float]:

@@ -12,12 +12,12 @@ from jaxtyping import Array, Float, UInt8
 
 from crcfp_jax.assemble import Parts
 from crcfp_jax.augment import normalise
+from crcfp_jax.inference.resample import to_canvas
 from crcfp_jax.models.network import Network
 from crcfp_jax.models.normalisation import pool_statistics
 from crcfp_jax.windows import Evaluator
-from data_pipelines import geometry
 from data_pipelines.records import DataSet, Record, evenly
-from data_pipelines.scale import scaled_size
+from data_pipelines.tiling import cut_windows
 
 RECALIBRATION_BATCH = 32  # windows normalised together
 
@@ -104,10 +104,7 @@ def recalibration_windows(
     windows = []
     for number, record in enumerate(records[place] for place in evenly(len(records), count)):
         image = sources[record.split][record.position]["image"]
-        image, _ = geometry.resize(
-            image, None, *scaled_size(*image.shape[:2], record.microns_per_pixel / microns_per_pixel)
-        )
-        cut, _ = geometry.cut_windows(image, side)
+        cut, _ = cut_windows(to_canvas(image, microns_per_pixel / record.microns_per_pixel), side)
         # One window an image, another place each time, covers more tissue than all windows of a few images.
         windows.append(cut[number % len(cut)])
     return np.stack(windows)

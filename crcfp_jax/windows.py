@@ -2,15 +2,14 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from data_pipelines import geometry
-from data_pipelines.scale import scaled_size
+from crcfp_jax.inference.resample import RowResampler, to_canvas
+from data_pipelines.tiling import Blender, Tiling, Window, cut_windows
 
 IN_FLIGHT = 2  # device calls started before the oldest is waited for: the host cuts windows meanwhile
 
@@ -26,20 +25,38 @@ class Evaluator:
 
     predict: Callable[[Any], Any]
     side: int  # pixels of a window: the training crop's
-    microns_per_pixel: float  # of a window, as in training
+    microns_per_pixel: float  # of a pixel as the network sees it
     batch_size: int  # windows a call, on this process
     num_classes: int
 
 
-@dataclass
 class _Pending:
-    """An image whose windows are on their way through the device."""
+    """A picture whose windows are on their way through the device: blended and brought to its size as they come."""
 
-    size: tuple[int, int]  # height, width of the image as given
-    scaled: tuple[int, int]  # height, width of the image that was cut
-    placement: Any
-    missing: int
-    parts: list[Any] = field(default_factory=list)
+    def __init__(self, size: tuple[int, int], tiling: Tiling, channels: int):
+        """Args:
+        size: height, width of the picture as given.
+        tiling: of the canvas, as the network sees the picture.
+        channels: classes.
+        """
+        self._blender = Blender(tiling, channels)
+        self._resampler = RowResampler((tiling.height, tiling.width), size)
+        self._missing = deque((row, Window(top, left)) for row, top in enumerate(tiling.tops) for left in tiling.lefts)
+        self._rows: list[np.ndarray] = []
+
+    @property
+    def complete(self) -> bool:
+        return not self._missing
+
+    def add(self, probabilities: Float32[np.ndarray, "side side c"]) -> None:
+        """Takes what the network says of the next window."""
+        row, window = self._missing.popleft()
+        self._blender.add(window, [probabilities])
+        if self.complete or self._missing[0][0] != row:
+            self._rows.extend(map(self._resampler.push, self._blender.finish_row(row)))
+
+    def result(self) -> Float32[np.ndarray, "_ _ c"]:
+        return np.concatenate(self._rows)
 
 
 def predict_probabilities(
@@ -47,9 +64,12 @@ def predict_probabilities(
 ) -> Iterator[Float32[np.ndarray, "_ _ c"]]:
     """Class probabilities of each image at the image's own size, [h, w, c], in order.
 
-    Images come with what their pixels measure, in µm; they are scaled to the evaluator's pixel size and cut into
-    overlapping windows. Windows of several images share a device call; probabilities are averaged where windows overlap
-    and scaled back bilinearly.
+    They are those of `python -m crcfp_jax.predict --everything`: the same pixel size, windows and blending. Windows of
+    several images share a device call.
+
+    Args:
+        evaluator: a trained network.
+        images: each with its µm per pixel.
     """
     pending: deque[_Pending] = deque()
     started: deque[tuple[Any, list[_Pending]]] = deque()
@@ -66,17 +86,16 @@ def predict_probabilities(
     def fetch() -> None:
         output, owners = started.popleft()
         for probabilities, owner in zip(np.asarray(output), owners, strict=False):  # the rest is padding
-            owner.parts.append(probabilities)
-            owner.missing -= 1
+            owner.add(probabilities)
 
     def finished() -> Iterator[np.ndarray]:
-        while pending and pending[0].missing == 0:
-            yield _join(pending.popleft())
+        while pending and pending[0].complete:
+            yield pending.popleft().result()
 
     for image, microns_per_pixel in images:
-        height, width = scaled_size(*image.shape[:2], microns_per_pixel / evaluator.microns_per_pixel)
-        windows, placement = geometry.cut_windows(_resize_image(image, height, width), evaluator.side)
-        owner = _Pending(image.shape[:2], (height, width), placement, len(windows))
+        canvas = to_canvas(image, evaluator.microns_per_pixel / microns_per_pixel)
+        windows, tiling = cut_windows(canvas, evaluator.side)
+        owner = _Pending(image.shape[:2], tiling, evaluator.num_classes)
         pending.append(owner)
         waiting.extend((window, owner) for window in windows)
         while len(waiting) >= evaluator.batch_size:
@@ -89,18 +108,3 @@ def predict_probabilities(
     while started:
         fetch()
         yield from finished()
-
-
-def _resize_image(
-    image: UInt8[np.ndarray, "_ _ 3"], height: int, width: int
-) -> UInt8[np.ndarray, "{height} {width} 3"]:
-    return image if image.shape[:2] == (height, width) else geometry.resize(image, None, height, width)[0]
-
-
-def _join(owner: _Pending) -> Float32[np.ndarray, "_ _ c"]:
-    joined = geometry.join_windows(np.stack(owner.parts), owner.placement)
-    if owner.scaled == owner.size:
-        return joined
-    height, width = owner.size
-    resized = cv2.resize(joined, (width, height), interpolation=cv2.INTER_LINEAR)
-    return resized.reshape(height, width, joined.shape[-1])  # OpenCV drops a single channel's axis

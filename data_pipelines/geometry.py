@@ -1,7 +1,4 @@
-"""Scale, crop, pad, flip and window images together with their labels; NumPy arrays in and out."""
-
-import math
-from dataclasses import dataclass
+"""Scale, crop, pad and flip images together with their labels; NumPy arrays in and out."""
 
 import cv2
 import numpy as np
@@ -66,72 +63,3 @@ def flip(array: np.ndarray, *, horizontal: bool, vertical: bool = False) -> np.n
     if horizontal or vertical:
         return cv2.flip(array, 1 if horizontal else 0)
     return array
-
-
-LEAST_OVERLAP = 4  # neighbouring windows share at least 1/4 of their side
-
-
-@dataclass(frozen=True)
-class WindowPlacement:
-    """Where the windows of `cut_windows` lie: size of the image and origins of the windows, in pixels."""
-
-    height: int
-    width: int
-    side: int
-    tops: tuple[int, ...]
-    lefts: tuple[int, ...]
-
-    @property
-    def origins(self) -> list[tuple[int, int]]:
-        """(top, left) of each window, row by row: the order of the windows."""
-        return [(top, left) for top in self.tops for left in self.lefts]
-
-
-def _origins(length: int, side: int) -> tuple[int, ...]:
-    overlap = side // LEAST_OVERLAP
-    count = math.ceil((length - overlap) / (side - overlap))
-    return tuple(int(origin) for origin in np.linspace(0, length - side, count).round())
-
-
-def cut_windows(image: np.ndarray, side: int) -> tuple[np.ndarray, WindowPlacement]:
-    """Cuts an image [h, w, c] into the fewest evenly spaced windows [n, side, side, c] that cover all of it.
-
-    Neighbouring windows overlap by at least a quarter of their side; an image smaller than a window is reflected at the
-    bottom and the right. The placement puts predictions for the windows together again, see `join_windows`.
-    """
-    height, width = image.shape[:2]
-    padded, _ = pad_to(image, None, side, side)
-    tops, lefts = _origins(padded.shape[0], side), _origins(padded.shape[1], side)
-    placement = WindowPlacement(height, width, side, tops, lefts)
-    windows = np.stack([padded[top : top + side, left : left + side] for top, left in placement.origins])
-    return windows, placement
-
-
-def window_weight(side: int) -> np.ndarray:
-    """Weight of a window's pixels, float32 [side, side], where windows overlap.
-
-    It falls linearly from the centre of a window to its border, where a network sees least of the surroundings: no
-    border shows in the result.
-    """
-    ramp = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32) + 0.5
-    return np.outer(ramp, ramp)
-
-
-def join_windows(probabilities: np.ndarray, placement: WindowPlacement) -> np.ndarray:
-    """Puts windows [n, side, side, c] float32 together to [h, w, c] float32; where they overlap, their weighted mean.
-
-    The weights are those of `window_weight`.
-    Raises ValueError if the shape does not fit the placement.
-    """
-    side, origins = placement.side, placement.origins
-    if probabilities.ndim != 4 or probabilities.shape[:3] != (len(origins), side, side):
-        raise ValueError(f"expected windows [{len(origins)}, {side}, {side}, c], not {list(probabilities.shape)}")
-    size = (placement.tops[-1] + side, placement.lefts[-1] + side)
-    total = np.zeros((*size, probabilities.shape[3]), np.float32)
-    weights = np.zeros((*size, 1), np.float32)
-    weight = window_weight(side)[..., None]
-    for window, (top, left) in zip(probabilities, origins, strict=True):
-        total[top : top + side, left : left + side] += weight * window
-        weights[top : top + side, left : left + side] += weight
-    total /= weights
-    return total[: placement.height, : placement.width]

@@ -9,8 +9,10 @@ from jaxtyping import Float, UInt8
 
 from crcfp_jax.figures.models import Model
 from crcfp_jax.figures.runs import MissingRuns
+from crcfp_jax.inference.resample import to_size
 from crcfp_jax.metrics import confusion_matrix, mean_iou
 from crcfp_jax.windows import predict_probabilities
+from data_pipelines import geometry
 from data_pipelines.loaders import evaluation_examples
 from data_pipelines.records import IGNORED, Record, evenly
 
@@ -71,6 +73,12 @@ def predictions(model: Model, examples: Sequence[Example]) -> list[UInt8[np.ndar
     """Predicted classes of whole images, as evaluation predicts them."""
     found = predict_probabilities(model.evaluator, ((e.image, e.record.microns_per_pixel) for e in examples))
     return [probabilities.argmax(-1).astype(np.uint8) for probabilities in found]
+
+
+def at_size(example: Example, size: tuple[int, int]) -> Example:
+    """The image at another height and width, resampled as evaluation does it, with its labels."""
+    _, label = geometry.resize(example.image, example.label, *size)
+    return Example(example.record, to_size(example.image, size), label)
 
 
 @functools.cache

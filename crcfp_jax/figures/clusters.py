@@ -15,16 +15,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import distance_transform_edt
 
-from crcfp_jax.figures.choice import Example, mixed_examples, shown_examples
+from crcfp_jax.figures.choice import Example, at_size, mixed_examples, shown_examples
 from crcfp_jax.figures.models import Model, restore
 from crcfp_jax.figures.runs import SEMI_SUPERVISED, SUPERVISED, Comparison, Run
 from crcfp_jax.figures.style import Drawing, look, picture_grid, styled
+from crcfp_jax.inference.resample import canvas_size
 from data_pipelines import geometry
 from data_pipelines.records import IGNORED, evenly
-from data_pipelines.scale import scaled_size
+from data_pipelines.tiling import Tiling, blend_windows, cut_windows
 
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # half of the eight: a distance counts for both its ends
 IMAGES = 32  # over which the ratios are averaged
+OVERLAP = 0.5  # least share of a window's side that neighbours have in common
 COLOUR = "colour"  # the space, beside the systems' feature spaces
 LARGEST = 2.5  # of the colour scale, in mean distances
 LINE = "#00D5FF"
@@ -94,20 +96,13 @@ def distance_map(
     margin, border, (height, width) = side // 4, side // 8, image.shape[:2]
     height, width = height + 2 * margin, width + 2 * margin
     padded, _ = geometry.crop(image, None, -margin, -margin, max(height, side), max(width, side))
-    tops, lefts = (_origins(length, side) for length in padded.shape[:2])
-    windows = np.stack([padded[top : top + side, left : left + side] for top in tops for left in lefts])
+    windows, tiling = cut_windows(padded, side, OVERLAP)
     maps = [cv2.resize(local_distance(places).astype(np.float32), (side, side)) for places in describe(windows)]
     inner = np.stack(maps)[:, border : side - border, border : side - border, None]
-    size = padded.shape[0] - 2 * border, padded.shape[1] - 2 * border
-    joined = geometry.join_windows(inner, geometry.WindowPlacement(*size, side - 2 * border, tops, lefts))
+    cut = 2 * border
+    joined = blend_windows(inner, Tiling(tiling.height - cut, tiling.width - cut, side - cut, tiling.step))
     skip = margin - border
     return joined[skip : skip + image.shape[0], skip : skip + image.shape[1], 0].astype(np.float64)
-
-
-def _origins(length: int, side: int) -> tuple[int, ...]:
-    """Evenly spaced windows that overlap by at least half of their side."""
-    count = -(-(length - side) // (side // 2)) + 1
-    return tuple(np.linspace(0, length - side, count).round().astype(int).tolist())
 
 
 @dataclass(frozen=True)
@@ -122,9 +117,9 @@ class Maps:
 def measure(example: Example, models: dict[str, Model]) -> Maps:
     """Distance maps of one image: in colour space, and in the feature space of each model."""
     first = next(iter(models.values()))
-    scale = example.record.microns_per_pixel / first.parts.microns_per_pixel
-    size = scaled_size(*example.image.shape[:2], scale)
-    image, label = geometry.resize(example.image, example.label, *size)
+    scale = first.parts.microns_per_pixel / example.record.microns_per_pixel
+    example = at_size(example, canvas_size(example.image.shape[:2], scale))
+    image, label = example.image, example.label
     stride, side = first.network.feature_stride, first.parts.config.data.side
     describers = {COLOUR: lambda windows: [colour_patches(window, stride) for window in windows]}
     describers |= {system: lambda windows, m=model: m.encode(windows) for system, model in models.items()}
@@ -132,7 +127,7 @@ def measure(example: Example, models: dict[str, Model]) -> Maps:
     band = boundaries(label, stride // 2)
     ratios = {space: boundary_ratio(found, label, band) for space, found in maps.items()}
     maps = {space: found / found.mean() for space, found in maps.items()}
-    return Maps(Example(example.record, image, label), maps, ratios)
+    return Maps(example, maps, ratios)
 
 
 @styled

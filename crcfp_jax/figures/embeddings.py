@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from crcfp_jax.figures.choice import Example, class_shares, mixed_examples
+from crcfp_jax.figures.choice import Example, at_size, class_shares, mixed_examples
 from crcfp_jax.figures.models import Model
 from crcfp_jax.figures.runs import MissingRuns
+from crcfp_jax.inference.resample import canvas_size
 from data_pipelines import geometry
 from data_pipelines.records import IGNORED, evenly
-from data_pipelines.scale import scaled_size
 
 CONTEXTS = 3  # windows along each axis
 ROOM = 1.5  # least side of the image, in windows
@@ -69,10 +69,9 @@ def place_windows(height: int, width: int, *, side: int, stride: int, grid: int)
 
 def enlarge(example: Example, side: int, microns_per_pixel: float) -> Example:
     """The image as evaluation scales it, or larger where it would be smaller than `ROOM` windows."""
-    height, width = scaled_size(*example.image.shape[:2], example.record.microns_per_pixel / microns_per_pixel)
+    height, width = canvas_size(example.image.shape[:2], microns_per_pixel / example.record.microns_per_pixel)
     factor = max(1.0, ROOM * side / min(height, width))
-    size = round(height * factor), round(width * factor)
-    return Example(example.record, *geometry.resize(example.image, example.label, *size))
+    return at_size(example, (round(height * factor), round(width * factor)))
 
 
 def same_cells(features: Float[np.ndarray, "n h w d"], place: Place) -> Float[np.ndarray, "n cells d"]:

@@ -14,12 +14,13 @@ from crcfp_jax.assemble import Parts
 from crcfp_jax.inference.artifact import in_float32, predict
 from crcfp_jax.inference.card import ARTIFACT, ONNX, PARAMETERS
 from crcfp_jax.inference.model_folder import read_artifact, read_variables
+from crcfp_jax.inference.resample import to_canvas
 from crcfp_jax.inference.run_card import told_reading
 from crcfp_jax.models.network import Network
 from data_pipelines import geometry
 from data_pipelines.errors import UserError
 from data_pipelines.records import DataSet, Record, evenly
-from data_pipelines.scale import scaled_size
+from data_pipelines.tiling import cut_windows
 
 LIMIT = 1e-4  # of the difference of probabilities and uncertainties
 WINDOWS = 8
@@ -56,10 +57,8 @@ def sample_batches(
     windows, last = [], None
     for number, record in enumerate(records[place] for place in evenly(len(records), WINDOWS)):
         image = data_set.source(record.split, labels=False)[record.position]["image"]
-        last, _ = geometry.resize(
-            image, None, *scaled_size(*image.shape[:2], record.microns_per_pixel / microns_per_pixel)
-        )
-        cut, _ = geometry.cut_windows(last, side)
+        last = to_canvas(image, microns_per_pixel / record.microns_per_pixel)
+        cut, _ = cut_windows(last, side)
         windows.append(cut[number % len(cut)])
     odd, _ = geometry.crop(last, None, 0, 0, side + side // 4 + 1, side - side // 8 - 1)
     return [np.stack(windows), odd[None]]

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from crcfp_jax.inference.strips import Canvas, read_strips
-from crcfp_jax.inference.tiles import Blender, Tiling, Window
+from data_pipelines.tiling import Blender, Tiling, Window
 
 AHEAD = 2  # batches on the devices: one at work, one that follows at once
 BEHIND = 2  # batches that may wait to be blended

@@ -79,11 +79,12 @@ class Output:
         columns = np.flatnonzero(seen.any(0))  # most of a slide is glass
         if len(columns):
             part, shown = values[:, columns], seen[:, columns]
+            # Of the values as they are, as evaluation takes it: division may round two of them to the same number.
+            classes[:, columns] = np.where(shown, part[..., : self._classes].argmax(-1), NOT_ANALYSED)
             # Where pixels that were looked at meet others, an output pixel may be a mean of both.
             part /= np.where(shown, total[:, columns], 1)[..., None]
             part[~shown] = 0
             settled[:, columns] = part
-            classes[:, columns] = np.where(shown, part[..., : self._classes].argmax(-1), NOT_ANALYSED)
         probabilities = settled[..., : self._classes]
         uncertainty = settled[..., self._classes] if settled.shape[-1] > self._classes else None
         band = Band(self._top, classes, probabilities, uncertainty)

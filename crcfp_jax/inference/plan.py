@@ -8,9 +8,9 @@ from crcfp_jax.inference.options import Options
 from crcfp_jax.inference.output import output_grid
 from crcfp_jax.inference.resample import View
 from crcfp_jax.inference.slide import Slide
-from crcfp_jax.inference.tiles import Tiling, Window, choose_windows, window_step
 from crcfp_jax.inference.tissue import Tissue, find_tissue
 from data_pipelines.errors import UserError
+from data_pipelines.tiling import Tiling, Window, choose_windows, window_step
 
 COARSE = 1.5  # times the training images' pixel size, from which a picture lacks what the network has learnt to see
 

@@ -7,6 +7,7 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from crcfp_jax.inference.axis import Axis
 from crcfp_jax.inference.slide import Slide
+from data_pipelines.scale import scaled_size
 
 SAME = 0.02  # a level whose pixels are this close to the wanted size is taken as it is
 # Source rows and columns resampled at once: a strip or a row of tiles is decoded once, and processor caches hold it.
@@ -46,6 +47,33 @@ def resample(
             part += np.float32(0.5)
         output[:, start - columns[0] : stop - columns[0]] = part
     return output
+
+
+def canvas_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Height and width of a picture of `size` pixels when a pixel becomes `scale` times as large.
+
+    Its own where its pixels are within `SAME` of those.
+    """
+    return size if abs(1 / scale - 1) <= SAME else scaled_size(*size, 1 / scale)
+
+
+def to_canvas(picture: UInt8[np.ndarray, "_ _ 3"], scale: float) -> UInt8[np.ndarray, "_ _ 3"]:
+    """A picture in memory as a network sees it: what `View` reads of one without a pyramid.
+
+    Args:
+        picture: of uint8.
+        scale: picture pixels per canvas pixel.
+    """
+    return to_size(picture, canvas_size(picture.shape[:2], scale))
+
+
+def to_size(picture: UInt8[np.ndarray, "_ _ 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "_ _ 3"]:
+    """A picture in memory at another height and width; the picture itself where it has these."""
+    if picture.shape[:2] == size:
+        return picture
+    height, width = size
+    vertical, horizontal = (Axis(*pair) for pair in zip(picture.shape[:2], size, strict=True))
+    return resample(picture, vertical, horizontal, (0, height), (0, width))
 
 
 def _step(axis: Axis, source: int) -> int:
@@ -117,14 +145,14 @@ class View:
             slide: stays the caller's to close.
             scale: slide pixels per canvas pixel.
         """
-        wanted = tuple(max(1, round(length / scale)) for length in slide.size)
         factors = [(slide.size[0] / height + slide.size[1] / width) / 2 for height, width in slide.levels]
         fitting = [level for level, factor in enumerate(factors) if factor <= scale * (1 + SAME)]
         self._slide = slide
         self._level = max(fitting, key=lambda level: factors[level], default=0)
         level_size = slide.levels[self._level]
         same = abs(factors[self._level] / scale - 1) <= SAME
-        self.size: tuple[int, int] = level_size if same else wanted  # height, width of the canvas
+        # Height, width of the canvas.
+        self.size: tuple[int, int] = level_size if same else canvas_size(slide.size, scale)
         self._vertical, self._horizontal = (Axis(*pair) for pair in zip(level_size, self.size, strict=True))
 
     def read(self, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "{height} {width} 3"]:

@@ -12,9 +12,9 @@ from crcfp_jax.files import describe_os_error
 from crcfp_jax.inference.card import FORMAT
 from crcfp_jax.report import versions
 from data_pipelines.errors import UserError
-from data_pipelines.geometry import LEAST_OVERLAP
 from data_pipelines.records import DataSet
 from data_pipelines.splits import Split, split_lists
+from data_pipelines.tiling import OVERLAP
 
 INPUTS = (
     "RGB images, uint8 [batch, height, width, 3], 0 to 255, not normalised, at microns_per_pixel; "
@@ -50,7 +50,7 @@ def describe_run(
         "classes": [{"name": info.name, "colour": list(info.colour)} for info in data_set.classes],
         "microns_per_pixel": parts.microns_per_pixel,
         "window": config.data.side,
-        "overlap": 1 / LEAST_OVERLAP,
+        "overlap": OVERLAP,
         "stride": network.feature_stride,
         "normalisation": {"mean": list(MEAN), "deviation": list(DEVIATION)},
         "inputs": INPUTS,

@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
-from crcfp_jax.inference.tiles import Tiling, Window
 from data_pipelines.geometry import pad_to
+from data_pipelines.tiling import Tiling, Window
 
 BLOCK = 1024  # columns that a thread reads at a time
 BAND_BYTES = 2**27  # of a band that is read ahead; three are held at a time

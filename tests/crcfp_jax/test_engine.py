@@ -8,8 +8,8 @@ import pytest
 
 from crcfp_jax.inference import strips
 from crcfp_jax.inference.engine import predict_canvas
-from crcfp_jax.inference.tiles import Tiling, Window, blending_weight, choose_windows, window_step
-from data_pipelines.geometry import pad_to, window_weight
+from data_pipelines.geometry import pad_to
+from data_pipelines.tiling import Tiling, Window, choose_windows
 
 
 class Picture:
@@ -74,7 +74,8 @@ def reference(picture, tiling, wanted=lambda top, left: True):
     padded, _ = pad_to(picture.pixels, None, side, side)
     total = np.zeros((*padded.shape[:2], 3))
     weights = np.zeros((*padded.shape[:2], 1))
-    weight = window_weight(side)[..., None].astype(np.float64) ** 2
+    ramp = [min(place + 0.5, side - place - 0.5) ** 2 for place in range(side)]
+    weight = np.outer(ramp, ramp)[..., None]
     for top in tiling.tops:
         for left in tiling.lefts:
             if wanted(top, left):
@@ -90,24 +91,6 @@ def greatest_steps(plane, tiling):
     borders = {edge for top in tiling.tops for edge in (top, top + tiling.side)}
     at_border = np.isin(np.arange(1, len(plane)), list(borders))
     return steps[at_border].max(), steps[~at_border].max()
-
-
-def test_windows_cover_a_length_and_the_last_one_ends_with_it():
-    tiling = Tiling(10, 23, side=8, step=6)
-    assert tiling.tops == (0, 2)
-    assert tiling.lefts == (0, 6, 12, 15)
-    assert Tiling(8, 14, 8, 6).lefts == (0, 6)  # exactly
-    assert Tiling(5, 3, 8, 6).tops == (0,) and Tiling(5, 3, 8, 6).lefts == (0,)
-    assert window_step(96, 0.25) == 72 and window_step(96, 0.0) == 96 and window_step(3, 0.9) == 1
-
-
-def test_weights_fall_as_the_square_of_the_distance_to_the_border():
-    assert blending_weight(4).tolist() == [
-        [0.0625, 0.5625, 0.5625, 0.0625],
-        [0.5625, 5.0625, 5.0625, 0.5625],
-        [0.5625, 5.0625, 5.0625, 0.5625],
-        [0.0625, 0.5625, 0.5625, 0.0625],
-    ]
 
 
 def test_one_window_is_the_bare_network():

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_run
+from PIL import Image
 from random_network import with_noise
 
 pytest.importorskip("onnx")
@@ -27,10 +28,13 @@ from crcfp_jax.inference import agreement
 from crcfp_jax.inference.model_folder import load_model
 from crcfp_jax.inference.run_card import split_hash
 from crcfp_jax.lock import Lock
+from crcfp_jax.predict import main as predict_main
 from crcfp_jax.predictor import make_evaluator
 from crcfp_jax.run import restore_variables, settings
 from crcfp_jax.state import create_state
+from crcfp_jax.windows import predict_probabilities
 from data_pipelines.errors import UserError
+from data_pipelines.loaders import evaluation_examples
 from data_pipelines.splits import Split
 
 
@@ -110,6 +114,29 @@ def test_loaded_model_is_the_one_that_is_evaluated(model, run):
     assert "projector" not in loaded.variables["params"] and "auxiliary" in loaded.variables["params"]
     start = loaded.predictor(jax.local_devices(), uncertainty=False)
     np.testing.assert_allclose(start(windows)["probabilities"], expected, atol=1e-5)
+
+
+def test_predict_writes_the_classes_that_evaluation_measures(model, run, tmp_path, monkeypatch):
+    """Test tiles of the run through both, in float32, on one device in batches of one size, which round alike."""
+    devices = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda *_, **__: devices)
+    parts, variables, _ = restore_variables(run)
+    parts.config.model.dtype = "float32"
+    parts.config.evaluation.batch_size = 16
+    evaluator = make_evaluator(parts, variables)
+    examples = list(evaluation_examples(parts.data_set, parts.split.test[:3], threads=1))
+    paths = [tmp_path / f"{record.id}.png" for record, _, _ in examples]
+    for path, (_, image, _) in zip(paths, examples, strict=True):
+        Image.fromarray(image).save(path)
+    words = ["--mpp", 0.75, "--everything", "--batch_size", 16, "--formats", "mask"]
+    assert predict_main([str(word) for word in ("--model", model, "--output", tmp_path / "out", *words, *paths)]) == 0
+    found = predict_probabilities(evaluator, ((image, record.microns_per_pixel) for record, image, _ in examples))
+    for path, probabilities in zip(paths, found, strict=True):
+        mask = np.asarray(Image.open(tmp_path / "out" / path.name / "mask.png"))
+        best = np.sort(probabilities, axis=-1)
+        clear = best[..., -1] - best[..., -2] > 1e-5  # the network and its export are two programs
+        assert mask.shape == (256, 256) and len(np.unique(mask)) > 1 and clear.mean() > 0.999
+        np.testing.assert_array_equal(probabilities.argmax(-1)[clear], mask[clear])
 
 
 def test_text(model):

@@ -23,11 +23,10 @@ from crcfp_jax.inference import job, mask, output, planes, strips
 from crcfp_jax.inference.band import NOT_ANALYSED
 from crcfp_jax.inference.mask import MaskWriter
 from crcfp_jax.inference.model_folder import load_model
-from crcfp_jax.inference.tiles import Tiling
 from crcfp_jax.predict import check_packages, main
 from data_pipelines.errors import UserError
-from data_pipelines.geometry import window_weight
 from data_pipelines.synthesis import synthesise
+from data_pipelines.tiling import Tiling
 
 ROOT = Path(__file__).parents[2]
 ALL = "mask,overlay,geojson,csv,probabilities,uncertainty"
@@ -105,7 +104,8 @@ def test_a_larger_picture_is_its_windows_blended_one_by_one(model, forward, tmp_
     path = save(tmp_path / "large.png", pixels)
     assert predict(model, tmp_path / "out", path, "--everything", "--formats", "mask,probabilities") == 0
     total, weights = np.zeros((height, width, 3)), np.zeros((height, width, 1))
-    weight = window_weight(SIDE)[..., None].astype(float) ** 2
+    ramp = [min(place + 0.5, SIDE - place - 0.5) ** 2 for place in range(SIDE)]
+    weight = np.outer(ramp, ramp)[..., None]
     tiling = Tiling(height, width, SIDE, 24)
     for top in tiling.tops:
         for left in tiling.lefts:

@@ -76,13 +76,32 @@ def test_one_trace():
     assert traces == [(4, 16, 16, 3)]
 
 
-def test_probabilities_are_scaled_back_bilinearly():
+def test_probabilities_are_scaled_back_by_areas_or_bilinearly():
     def ramp(windows):  # class 0 has the probability 0, .1, .2, .3 in the columns of a window
         red = np.broadcast_to(np.arange(4, dtype=np.float32) / 10, windows.shape[:3])
         return np.stack([red, 1 - red], axis=-1)
 
     (found,) = predict_probabilities(Evaluator(ramp, 4, 0.5, 1, 2), seen([red_image(2, 2)], 2))  # 2 x 2 seen at 4 x 4
     np.testing.assert_allclose(found[..., 0], [[0.05, 0.25]] * 2, atol=1e-6)
+    (found,) = predict_probabilities(Evaluator(ramp, 4, 0.5, 1, 2), seen([red_image(8, 8)], 0.5))  # 8 x 8 seen at 4 x 4
+    np.testing.assert_allclose(found[0, :, 0], [0, 0.025, 0.075, 0.125, 0.175, 0.225, 0.275, 0.3], atol=1e-6)
+
+
+def test_overlapping_windows_count_by_the_square_of_the_distance_to_their_border():
+    def number(windows):  # class 0 has the probability of the window's first red pixel
+        red = np.broadcast_to(windows[:, :1, :1, 0] / np.float32(255), windows.shape[:3])
+        return np.stack([red, 1 - red], axis=-1)
+
+    image = np.zeros((4, 6, 3), np.uint8)
+    image[0, 2, 0] = 255  # the first pixel of the second window
+    (found,) = predict_probabilities(Evaluator(number, 4, 0.5, 3, 2), seen([image]))
+    np.testing.assert_allclose(found[..., 0], [[0, 0, 0.1, 0.9, 1, 1]] * 4, atol=1e-6)
+
+
+def test_an_image_within_2_percent_of_the_pixel_size_is_taken_as_it_is():
+    image = red_image(100, 40)
+    (found,) = predict_probabilities(evaluator(side=16), seen([image], 0.985))
+    np.testing.assert_allclose(found[..., 0], image[..., 0] / 255, atol=1e-6)
 
 
 @pytest.mark.parametrize("classes", [1, 5, 7])

@@ -1,13 +1,17 @@
-"""Windows over a canvas of any size, and the blending of what a network says of them, row by row of windows."""
+"""Windows over a canvas of any size, and the blending of what a network says of them, row by row of windows.
+
+Evaluation, figures and slides all see pictures this way, so that a run's figures hold for what its model is used for.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
-from data_pipelines.geometry import window_weight
+from data_pipelines.geometry import pad_to
 
+OVERLAP = 0.25  # share of a window's side that neighbours have in common, at least
 ROWS_AT_A_TIME = 64  # handed on together: bounds the copies made on the way to the files
 
 
@@ -58,13 +62,28 @@ def choose_windows(tiling: Tiling, wanted: Callable[[int, int], bool]) -> list[l
     return [[Window(top, left) for left in tiling.lefts if wanted(top, left)] for top in tiling.tops]
 
 
-def blending_weight(side: int) -> Float32[np.ndarray, "{side} {side}"]:
-    """Weight of a window's pixels: the square of evaluation's, so that it starts from 0 without a bend.
+def cut_windows(
+    canvas: UInt8[np.ndarray, "height width 3"], side: int, overlap: float = OVERLAP
+) -> tuple[UInt8[np.ndarray, "n {side} {side} 3"], Tiling]:
+    """All windows of a canvas in memory, row by row, and how they lie; see `blend_windows`.
 
-    With the ramp itself, the border of a window counts 2 % at once, and where neighbours disagree that shows: steps of
-    probability across borders were 13 % larger than elsewhere.
+    A canvas smaller than a window is continued by reflection at the bottom and the right.
     """
-    return np.square(window_weight(side))
+    tiling = Tiling(*canvas.shape[:2], side, window_step(side, overlap))
+    padded, _ = pad_to(canvas, None, side, side)
+    windows = [padded[top : top + side, left : left + side] for top in tiling.tops for left in tiling.lefts]
+    return np.stack(windows), tiling
+
+
+def blending_weight(side: int) -> Float32[np.ndarray, "{side} {side}"]:
+    """Weight of a window's pixels where windows overlap.
+
+    Along each axis it falls with the square of the distance to the border, where a network sees least of the
+    surroundings; so it starts from 0 without a bend. With the distance itself, the border of a window counts 2 % at
+    once, and where neighbours disagree that shows: steps of probability across borders were 13 % larger than elsewhere.
+    """
+    ramp = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32) + 0.5
+    return np.square(np.outer(ramp, ramp))
 
 
 class Blender:
@@ -105,3 +124,22 @@ class Blender:
         for buffer in (self._total, self._weights):
             buffer[: len(buffer) - count] = buffer[count:].copy()
             buffer[len(buffer) - count :] = 0
+
+
+def blend_windows(windows: Float32[np.ndarray, "n side side c"], tiling: Tiling) -> Float32[np.ndarray, "_ _ c"]:
+    """Puts what was found for all windows of a tiling, in the order of `cut_windows`, together to the canvas.
+
+    Raises:
+        ValueError: other windows than the tiling's.
+    """
+    tops, lefts, side = tiling.tops, tiling.lefts, tiling.side
+    expected = (len(tops) * len(lefts), side, side)
+    if windows.shape[:3] != expected:
+        raise ValueError(f"expected windows {[*expected, 'c']}, not {list(windows.shape)}")
+    blender, rows = Blender(tiling, windows.shape[3]), []
+    in_rows = windows.reshape(len(tops), len(lefts), *windows.shape[1:])
+    for number, (top, row) in enumerate(zip(tops, in_rows, strict=True)):
+        for left, window in zip(lefts, row, strict=True):
+            blender.add(Window(top, left), [window])
+        rows.extend(blender.finish_row(number))
+    return np.concatenate(rows)
