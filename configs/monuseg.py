@@ -16,12 +16,10 @@ def get_config(variant: str = ""):
             c = default()
         case "small":
             c = small()
-            c.data.base_size = 192  # crops of 250 pixels at 40x: 31x
-            c.data.whole_view_share = 0.625  # seen at 0.8 of base_size, as in the paper: 96 / (0.8 * 192)
+            c.data.base_size = 192  # crops of 250 pixels at 0.25 µm per pixel: 0.33 µm per pixel
         case "tiny":
             c = tiny()
             c.data.base_size = 192
-            c.data.whole_view_share = 0.417  # 64 / (0.8 * 192)
         case "release":
             c = release()
         case _:

@@ -12,15 +12,13 @@ def get_config(variant: str = ""):
     match variant:
         case "":
             c = small()
-            c.data.base_size = 256  # the tiles' own size
-            c.data.whole_view_share = 0.47  # seen at 0.8 of base_size, as in the paper: 96 / (0.8 * 256)
+            c.data.base_size = 256  # the tiles' own size: 0.75 µm per pixel
             c.train.steps = 500
             c.train.picture_every = 125
             c.evaluation.every = 125
         case "tiny":
             c = tiny()
             c.data.base_size = 256
-            c.data.whole_view_share = 0.3125  # 64 / (0.8 * 256)
         case "full":
             c = default()
         case _:

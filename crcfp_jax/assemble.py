@@ -74,11 +74,11 @@ class Parts(Learner):
         data, train = self.config.data, self.config.train
         return LoaderOptions(
             side=data.side,
-            base_size=data.base_size,
+            microns_per_pixel=self.microns_per_pixel,
             labelled_scale=tuple(data.labelled_scale),
             unlabelled_scale=tuple(data.unlabelled_scale),
             overlap=tuple(data.overlap),
-            whole_view_share=data.whole_view_share,
+            whole_view_scale=data.whole_view_scale,
             flips=data.flips,
             stride=self.network().context_stride,
             batch_size=train.batch_size,

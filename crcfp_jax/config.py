@@ -24,7 +24,7 @@ def default() -> ConfigDict:
     c.data.labelled_scale = (0.5, 2.0)  # uniform factor on that scale (release)
     c.data.unlabelled_scale = (0.8, 2.0)  # likewise, for the image that both crops are cut from (release)
     c.data.overlap = (0.1, 1.0)  # least and greatest intersection over union of the two crops (release)
-    c.data.whole_view_share = 1.0  # of an image's sides that its whole view, resized to `side`, shows (release)
+    c.data.whole_view_scale = 0.8  # factor at which a window of the whole image is seen (release: 320 / 400)
     c.data.flips = "both"  # 'both', horizontal and vertical (paper), or 'horizontal' (release)
     c.data.threads = 16  # decoding threads
     c.data.prefetch = 64  # decoded examples held ready

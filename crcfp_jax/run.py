@@ -40,12 +40,23 @@ def load_config(values: dict, source: Path) -> ConfigDict:
         UserError: a key that this version doesn't know.
     """
     config = default()
-    stored = {key: value for key, value in values.items() if key != "data_fingerprint"}
+    stored = {key: value for key, value in _in_present_terms(values).items() if key != "data_fingerprint"}
     unknown = sorted(_flat(stored).keys() - _flat(config.to_dict()).keys())
     if unknown:
         raise UserError(f"{source}: config.{unknown[0]} is unknown to this version: it was written by another one")
     config.update(stored)
     return config
+
+
+def _in_present_terms(values: dict) -> dict:
+    """Stored settings in the words of this version: the whole view was a share of a tile's sides, not a scale."""
+    data, defaults = dict(values.get("data", {})), default().data
+    if "whole_view_scale" in data:
+        return values
+    share = data.pop("whole_view_share", 1.0)  # the oldest runs have none, and saw the whole tile
+    scale = data.get("side", defaults.side) / (share * data.get("base_size", defaults.base_size))
+    # The shares of shipped configs were the scale 0.8, rounded to two or three digits.
+    return values | {"data": data | {"whole_view_scale": 0.8 if abs(scale - 0.8) < 0.005 else scale}}
 
 
 def _flat(values: dict, prefix: str = "") -> dict[str, object]:
@@ -64,7 +75,7 @@ def check_resumable(stored: dict, current: dict, folder: Path) -> list[str]:
     Raises:
         UserError: a difference that makes it another run, naming every key.
     """
-    old, new = _flat(stored), _flat(current)
+    old, new = _flat(_in_present_terms(stored)), _flat(current)
     # A setting newer than the run had its default's effect then: defaults of new settings are chosen so.
     defaults = _flat(json.loads(default().to_json()))
     old = {key: defaults[key] for key in new.keys() & defaults.keys()} | old

@@ -23,17 +23,17 @@ _ORDER, _DRAWS = 0, 1  # what a random generator is for
 
 @dataclass(frozen=True)
 class LoaderOptions:
-    """How training examples are cut; sizes in pixels, batch sizes over all processes.
+    """How training examples are cut; sizes in network pixels, batch sizes over all processes.
 
     Raises UserError for values that cannot work, naming the configuration key.
     """
 
     side: int
-    base_size: int
+    microns_per_pixel: float  # of a network pixel at scale 1
     labelled_scale: tuple[float, float]
     unlabelled_scale: tuple[float, float]
     overlap: tuple[float, float]
-    whole_view_share: float  # of the image's height and width that its 'whole' view shows
+    whole_view_scale: float  # at which the whole view is seen
     flips: str  # 'horizontal' or 'both'
     stride: int  # of the features that the two views are compared at
     batch_size: int
@@ -59,8 +59,8 @@ class LoaderOptions:
                 raise UserError(f"data.{key} ({least}, {greatest}): give the least factor, above 0, then the greatest")
         if not 0 <= self.overlap[0] <= self.overlap[1] <= 1:
             raise UserError(f"data.overlap {tuple(self.overlap)}: give the least, then the greatest, between 0 and 1")
-        if not 0 < self.whole_view_share <= 1:
-            raise UserError(f"data.whole_view_share {self.whole_view_share}: give a share above 0 and at most 1")
+        if not self.whole_view_scale > 0:
+            raise UserError(f"data.whole_view_scale {self.whole_view_scale}: give a factor above 0")
         if self.flips not in ("horizontal", "both"):
             raise UserError(f"data.flips {self.flips!r} is unknown: choose 'horizontal' or 'both'")
         if self.side < 1:
@@ -85,50 +85,57 @@ class _Stream:
         # Grain's own shuffle costs 1.5 ms an example on sets of ten, which a small labelled set is.
         return self._generator(_ORDER, epoch).permutation(len(self._records))
 
-    def example(self, index: int) -> tuple[dict[str, np.ndarray], np.random.Generator]:
-        """Example number `index` as stored, and the random generator for what is done to it."""
+    def example(self, index: int) -> tuple[Record, dict[str, np.ndarray], np.random.Generator]:
+        """Record and pixels of example number `index` as stored, and the random generator for what is done to it."""
         epoch, position = divmod(index, len(self._records))
         record = self._records[self._order(epoch)[position]]
-        return self._sources[record.split][record.position], self._generator(_DRAWS, index)
+        return record, self._sources[record.split][record.position], self._generator(_DRAWS, index)
+
+
+def random_window(
+    image: np.ndarray, label: np.ndarray | None, generator: np.random.Generator, *, side: int, scale: float
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Cuts a window of side x side network pixels at a random place; `scale`: network pixels per stored pixel.
+
+    Where the image is smaller than the window it is reflected, at a random place in the window, the label IGNORED.
+    """
+    # Cropped before it is resized, which is equivalent but for the crop's rounding to whole pixels of the source.
+    window = max(1, round(side / scale))
+    top, left = (
+        int(generator.integers(min(0, length - window), max(0, length - window) + 1)) for length in image.shape[:2]
+    )
+    image, label = geometry.crop(image, label, top, left, window, window)
+    return geometry.resize(image, label, side, side)
 
 
 def labelled_example(
-    image: np.ndarray, label: np.ndarray, generator: np.random.Generator, options: LoaderOptions
+    image: np.ndarray, label: np.ndarray, generator: np.random.Generator, options: LoaderOptions, *, scale: float
 ) -> dict[str, np.ndarray]:
-    """Scales, crops and flips an image [h, w, 3] with its label [h, w] to side x side pixels.
+    """Scales, crops and flips an image [h, w, 3] with its label [h, w] to side x side pixels; see `random_window`.
 
-    Where the scaled image is smaller than the crop it is reflected, at a random place in the crop, the label IGNORED.
+    `scale`: network pixels per stored pixel at scale 1.
     """
-    height, width = image.shape[:2]
-    scale = options.base_size * generator.uniform(*options.labelled_scale) / max(height, width)
-    # Cropped before it is resized, which is equivalent but for the crop's rounding to whole pixels of the source.
-    window = max(1, round(options.side / scale))
-    top, left = (
-        int(generator.integers(min(0, length - window), max(0, length - window) + 1)) for length in (height, width)
-    )
-    image, label = geometry.crop(image, label, top, left, window, window)
-    image, label = geometry.resize(image, label, options.side, options.side)
+    scale *= generator.uniform(*options.labelled_scale)
+    image, label = random_window(image, label, generator, side=options.side, scale=scale)
     horizontal, vertical = (bool(draw) for draw in generator.random(2) < 0.5)
     mirror = functools.partial(geometry.flip, horizontal=horizontal, vertical=vertical and options.flips == "both")
     return {"image": mirror(image), "label": mirror(label)}
 
 
 def unlabelled_example(
-    image: np.ndarray, generator: np.random.Generator, options: LoaderOptions
+    image: np.ndarray, generator: np.random.Generator, options: LoaderOptions, *, scale: float
 ) -> dict[str, np.ndarray]:
     """Makes the whole view, side x side pixels, and two overlapping views of an image [h, w, 3].
 
-    The whole view shows `whole_view_share` of the image's height and width, at a random place.
+    The whole view is a window at `whole_view_scale`, at a random place; see `random_window`. `scale`: network pixels
+    per stored pixel at scale 1.
     """
-    long_side = options.base_size * generator.uniform(*options.unlabelled_scale)
+    views_scale = scale * generator.uniform(*options.unlabelled_scale)
     vertical = bool(generator.random() < 0.5) and options.flips == "both"
     image = geometry.flip(image, horizontal=False, vertical=vertical)  # before the views, which must share it
-    lengths = [max(1, round(length * options.whole_view_share)) for length in image.shape[:2]]
-    corner = [int(generator.integers(length - part + 1)) for length, part in zip(image.shape[:2], lengths, strict=True)]
-    whole, _ = geometry.crop(image, None, *corner, *lengths)
-    whole, _ = geometry.resize(whole, None, options.side, options.side)
+    whole, _ = random_window(image, None, generator, side=options.side, scale=scale * options.whole_view_scale)
     return {"unlabelled": whole} | views.overlapping_views(
-        image, generator, side=options.side, stride=options.stride, long_side=long_side, overlap=options.overlap
+        image, generator, side=options.side, stride=options.stride, scale=views_scale, overlap=options.overlap
     )
 
 
@@ -179,18 +186,21 @@ def training_loader(data_set: DataSet, split: "Split", options: LoaderOptions, *
     labelled_share = options.batch_size // options.process_count
     unlabelled_share = options.unlabelled_batch_size // options.process_count if unlabelled else 0
 
+    def scale_of(record: Record) -> float:
+        return record.microns_per_pixel / options.microns_per_pixel
+
     def make_example(number: int) -> dict[str, np.ndarray]:
         # One sequence for both streams: each batch is its labelled examples, then its unlabelled ones, so that a
         # single pool of threads serves both and a single number is the state.
         batch, place = divmod(number, labelled_share + unlabelled_share)
         if place < labelled_share:
             index = batch * options.batch_size + options.process_index * labelled_share + place
-            stored, generator = labelled_stream.example(index)
-            return labelled_example(stored["image"], stored["label"], generator, options)
+            record, stored, generator = labelled_stream.example(index)
+            return labelled_example(stored["image"], stored["label"], generator, options, scale=scale_of(record))
         place -= labelled_share
         index = batch * options.unlabelled_batch_size + options.process_index * unlabelled_share + place
-        stored, generator = unlabelled_stream.example(index)
-        return unlabelled_example(stored["image"], generator, options)
+        record, stored, generator = unlabelled_stream.example(index)
+        return unlabelled_example(stored["image"], generator, options, scale=scale_of(record))
 
     examples = grain.MapDataset.range(_ENDLESS).map(make_example)
     prefetch = max(options.prefetch, options.threads)  # a thread without a place for its example would idle

@@ -59,10 +59,10 @@ def draw_placement(
     *,
     side: int,
     stride: int,
-    long_side: float,
+    scale: float,
     overlap: tuple[float, float],
 ) -> ViewPlacement:
-    """Draws where two views of side x side pixels lie in an image scaled so that its long side is `long_side` pixels.
+    """Draws where two views of side x side network pixels lie in an image; `scale`: network pixels per stored pixel.
 
     The scale is raised where the image is too small for any pair of views. Their intersection over union is drawn
     uniformly from the part of `overlap` that the image has room for.
@@ -71,7 +71,7 @@ def draw_placement(
     cells, bins = possible_offsets(side, stride, tuple(overlap))
     boxes = side + cells * stride
     needed = (boxes / (height, width)).max(axis=1)  # least scale at which each pair fits
-    scale = max(long_side / max(height, width), needed.min())
+    scale = max(scale, needed.min())
     fits = needed <= scale
     chosen = np.flatnonzero(fits & (bins == generator.choice(np.unique(bins[fits]))))
     pair = chosen[generator.integers(len(chosen))]
@@ -105,7 +105,7 @@ def overlapping_views(
     *,
     side: int,
     stride: int,
-    long_side: float,
+    scale: float,
     overlap: tuple[float, float],
 ) -> dict[str, np.ndarray]:
     """Draws two overlapping crops of an image, each with its own horizontal flip of probability 1/2.
@@ -113,9 +113,9 @@ def overlapping_views(
     Args:
       image: uint8 [h, w, 3].
       generator: source of every draw.
-      side: of a view, pixels.
-      stride: pixels per feature cell; the views are a multiple of it apart.
-      long_side: of the scaled image that the views are cut from, pixels; raised where that is too small for two views.
+      side: of a view, network pixels.
+      stride: network pixels per feature cell; the views are a multiple of it apart.
+      scale: network pixels per pixel of the image; raised where the image is too small for two views.
       overlap: least and greatest intersection over union of the views.
 
     Returns:
@@ -126,9 +126,7 @@ def overlapping_views(
     Raises:
       UserError: no offset by multiples of `stride` gives an overlap in range.
     """
-    placement = draw_placement(
-        *image.shape[:2], generator, side=side, stride=stride, long_side=long_side, overlap=overlap
-    )
+    placement = draw_placement(*image.shape[:2], generator, side=side, stride=stride, scale=scale, overlap=overlap)
     view_a, view_b = cut_views(image, placement, side)
     flips = generator.random(2) < 0.5
     return {

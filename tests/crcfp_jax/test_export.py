@@ -25,8 +25,9 @@ from crcfp_jax.checkpoint import Checkpoints
 from crcfp_jax.cli import run_main
 from crcfp_jax.export import export_run, main
 from crcfp_jax.inference import agreement
+from crcfp_jax.inference.card_text import card_text
 from crcfp_jax.inference.model_folder import load_model
-from crcfp_jax.inference.run_card import split_hash
+from crcfp_jax.inference.run_card import describe_run, split_hash
 from crcfp_jax.lock import Lock
 from crcfp_jax.predict import main as predict_main
 from crcfp_jax.predictor import make_evaluator
@@ -327,3 +328,25 @@ def test_every_data_set_has_its_licence():
 
     assert set(DATA_LICENCES) == set(RECIPES)
     assert "CC BY-NC-SA 4.0" in DATA_LICENCES["monuseg"]
+
+
+def test_a_run_older_than_the_pixel_size_opens_at_the_scale_that_it_had(run, tmp_path):
+    shutil.copytree(run, tmp_path / "old")
+    stored = json.loads((run / "config.json").read_text())
+    del stored["data"]["microns_per_pixel"], stored["data"]["whole_view_scale"]
+    stored["data"]["whole_view_share"] = 0.47
+    (tmp_path / "old" / "config.json").write_text(json.dumps(stored))
+    parts, variables, _ = restore_variables(tmp_path / "old")
+    assert parts.microns_per_pixel == 0.75 * 256 / 64
+    assert parts.config.data.whole_view_scale == 32 / (0.47 * 64)
+    jax.tree.map(np.testing.assert_array_equal, variables, restore_variables(run)[1])
+
+
+def test_the_card_tells_the_range_of_resolutions_trained_on(model, run):
+    parts, _, _ = restore_variables(run)
+    finer = tuple(dataclasses.replace(record, microns_per_pixel=0.25) for record in parts.split.labelled)
+    mixed = dataclasses.replace(parts, split=dataclasses.replace(parts.split, labelled=finer), microns_per_pixel=1.25)
+    card = json.loads((model / "card.json").read_text()) | describe_run(mixed, 0, None, name="mixed", licence=None)
+    assert card["microns_per_pixel"] == 1.25
+    assert (card["data"]["finest_microns_per_pixel"], card["data"]["microns_per_pixel"]) == (0.25, 0.75)
+    assert "**1.25 µm per pixel**: the training images, of 0.25 to 0.75 µm per pixel" in card_text(card)

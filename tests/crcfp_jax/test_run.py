@@ -11,7 +11,8 @@ FOLDER = Path("runs/one")
 
 
 def settings(fingerprint="aa", **changes):
-    values = {"seed": 1, "data": {"name": "bcss", "side": 320, "threads": 4}, "train": {"steps": 100}}
+    data = {"name": "bcss", "side": 320, "threads": 4, "whole_view_scale": 0.8}
+    values = {"seed": 1, "data": data, "train": {"steps": 100}}
     for key, value in changes.items():
         group, _, name = key.partition("__")
         if name:
@@ -19,6 +20,13 @@ def settings(fingerprint="aa", **changes):
         else:
             values[key] = value
     return values | {"data_fingerprint": fingerprint}
+
+
+def older(**changes):
+    """Settings of the time when there was no scale of the whole view."""
+    values = settings(**changes)
+    del values["data"]["whole_view_scale"]
+    return values
 
 
 def test_the_same_settings_and_harmless_changes_pass():
@@ -59,6 +67,27 @@ def test_a_stored_key_that_this_version_lacks_is_named():
 
 def test_a_run_older_than_a_setting_had_its_default():
     old = settings()
-    assert check_resumable(old, settings(data__whole_view_share=1.0), FOLDER) == []
-    with pytest.raises(UserError, match=r"config\.data\.whole_view_share was 1\.0, now 0\.5"):
-        check_resumable(old, settings(data__whole_view_share=0.5), FOLDER)
+    assert check_resumable(old, settings(data__flips="horizontal"), FOLDER) == []
+    with pytest.raises(UserError, match=r"config\.data\.flips was 'horizontal', now 'both'"):
+        check_resumable(old, settings(data__flips="both"), FOLDER)
+
+
+# (side, base_size, share) of the configs shipped when the share was the setting.
+@pytest.mark.parametrize(
+    ("side", "base_size", "share"),
+    [(320, 400, 1.0), (96, 192, 0.625), (96, 256, 0.47), (64, 192, 0.417), (64, 256, 0.3125)],
+)
+def test_the_share_of_the_whole_view_in_an_older_run_is_its_scale(side, base_size, share):
+    old = older(data__side=side, data__base_size=base_size, data__whole_view_share=share)
+    assert load_config(old, FOLDER).data.whole_view_scale == 0.8
+    new = settings(data__side=side, data__base_size=base_size)
+    assert check_resumable(old, new, FOLDER) == []
+
+
+def test_a_share_of_its_own_and_a_run_before_it_keep_what_they_saw():
+    old = older(data__side=32, data__base_size=64, data__whole_view_share=0.25)
+    assert load_config(old, FOLDER).data.whole_view_scale == 2.0
+    oldest = older(data__side=32, data__base_size=64)
+    assert load_config(oldest, FOLDER).data.whole_view_scale == 0.5
+    with pytest.raises(UserError, match=r"config\.data\.whole_view_scale was 0\.5, now 0\.8"):
+        check_resumable(oldest, settings(data__side=32, data__base_size=64), FOLDER)

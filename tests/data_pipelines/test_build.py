@@ -1,5 +1,6 @@
 """The build command: summary, faults in one line, and nothing half-built that looks finished."""
 
+import dataclasses
 import fcntl
 import os
 import signal
@@ -185,6 +186,16 @@ def test_annotated_means_any_pixel_that_counts(tmp_path, monkeypatch):
     assert data_set.pixels == {"train": [0, 1]}
     record = data_set.records[2]
     assert (record.hospital, record.patient, record.image, record.x, record.y) == ("hospital", "patient", "image", 4, 5)
+
+
+def test_a_tile_may_have_a_pixel_size_of_its_own(tmp_path, monkeypatch):
+    own = Tile("own", np.zeros((4, 7, 3), np.uint8), None, "hospital", "patient", "image", 0, 0, 0.5)
+    records = _store(tmp_path, monkeypatch, _tile("none", None), own).records
+    assert [(r.microns_per_pixel, r.height, r.width) for r in records] == [(1.0, 2, 3), (0.5, 4, 7)]
+    assert open_data_set(tmp_path / "data", "bcss").records == records
+    none = dataclasses.replace(own, microns_per_pixel=0.0)
+    with pytest.raises(ValueError, match=r"own: 0\.0 µm per pixel is no size"):
+        _store(tmp_path / "other", monkeypatch, none)
 
 
 def test_contract_of_tiles(tmp_path, monkeypatch):

@@ -15,11 +15,11 @@ from data_pipelines.records import ClassInfo, Record
 
 OPTIONS = loaders.LoaderOptions(
     side=32,
-    base_size=48,
+    microns_per_pixel=0.25,
     labelled_scale=(0.5, 2.0),
     unlabelled_scale=(0.8, 2.0),
     overlap=(0.1, 1.0),
-    whole_view_share=1.0,
+    whole_view_scale=0.8,
     flips="horizontal",
     stride=8,
     batch_size=4,
@@ -234,9 +234,9 @@ def test_flips_are_the_ones_reported():
         assert set(down) == ({1.0} if flips == "horizontal" else {-1.0, 1.0})
 
 
-def test_the_long_side_is_scaled_to_the_base_size():
+def test_a_tile_is_scaled_by_its_pixel_size():
     data_set = FakeDataSet([ramp(48, 24)] * 2)
-    # Factor 2/3 on base size 48: the long side is 32 pixels, the short one 16; the slope of a pixel grows by 3/2.
+    # At factor 2/3 the long side is 32 pixels, the short one 16; the slope of a pixel grows by 3/2.
     (batch,) = take(loader(data_set, 1, labelled_scale=(2 / 3, 2 / 3), unlabelled=False), 1)
     slopes = np.diff(batch["image"][..., 0].astype(float), axis=1)
     np.testing.assert_allclose(slopes, 4.5, atol=0.51)
@@ -245,7 +245,7 @@ def test_the_long_side_is_scaled_to_the_base_size():
 
 def test_a_scaled_image_smaller_than_the_crop_is_surrounded_by_ignored_labels():
     data_set = FakeDataSet([np.full((20, 20, 3), 77, np.uint8)] * 2)
-    batches = take(loader(data_set, 1, base_size=20, labelled_scale=(0.8, 0.8)), 5)  # 16 of 32 pixels
+    batches = take(loader(data_set, 1, labelled_scale=(0.8, 0.8)), 5)  # 16 of 32 pixels
     image, label = (np.concatenate([batch[key] for batch in batches]) for key in ("image", "label"))
     assert (image == 77).all()
     np.testing.assert_array_equal((label == 0).sum(axis=(1, 2)), 16 * 16)
@@ -253,19 +253,51 @@ def test_a_scaled_image_smaller_than_the_crop_is_surrounded_by_ignored_labels():
     assert len({tuple(np.argwhere(one == 0)[0]) for one in label}) > 5  # at random places
 
 
-def test_the_whole_view_shows_its_share_of_the_image():
-    data_set = FakeDataSet([ramp(48, 64)] * 4)
+def test_the_whole_view_is_a_window_at_its_scale():
+    data_set = FakeDataSet([ramp(56, 64)] * 4)
     corners = set()
-    for batch in take(loader(data_set, 2, whole_view_share=0.5), 5):
-        # 24 x 32 pixels of a slope of 3 a pixel, resized to 32 x 32.
+    for batch in take(loader(data_set, 2), 5):
+        # At 0.8, 32 pixels show 40 of the tile's, both ways: a slope of 3 a pixel.
         first, last = (batch["unlabelled"][:, edge].astype(int) for edge in (0, -1))
-        np.testing.assert_allclose(last[:, 0, 0] - first[:, 0, 0], 3 * 23, atol=2)
-        np.testing.assert_allclose(first[:, -1, 1] - first[:, 0, 1], 3 * 31, atol=2)
+        np.testing.assert_allclose(last[:, 0, 0] - first[:, 0, 0], 3 * 39, atol=2)
+        np.testing.assert_allclose(first[:, -1, 1] - first[:, 0, 1], 3 * 39, atol=2)
         corners |= {tuple(corner) for corner in first[:, 0, :2].tolist()}
     assert len(corners) > 10
-    assert {corner[0] > 40 + 3 * 12 for corner in corners} == {True, False}
-    whole = take(loader(data_set, 2), 1)[0]["unlabelled"].astype(int)
-    np.testing.assert_allclose(whole[:, -1, 0, 0] - whole[:, 0, 0, 0], 3 * 47, atol=3)
+    assert {corner[0] > 40 + 3 * 8 for corner in corners} == {True, False}
+
+
+def test_a_whole_view_of_more_than_the_tile_is_reflected():
+    data_set = FakeDataSet([ramp(48, 64)] * 4)
+    for batch in take(loader(data_set, 2, whole_view_scale=0.5), 3):  # 64 x 64 pixels of 48 x 64
+        down = batch["unlabelled"][:, :, 0, 0].astype(int)
+        assert (down.max(1) - down.min(1) <= 3 * 47).all() and (np.diff(down, axis=1) < 0).any(1).all()
+        right = batch["unlabelled"][:, 0, :, 1].astype(int)
+        np.testing.assert_allclose(right[:, -1] - right[:, 0], 3 * 62, atol=2)  # all of the long side
+
+
+def whole_window(monkeypatch, length, side, base_size):
+    """Stored pixels along both sides of the whole view of a square tile."""
+    monkeypatch.setattr(loaders.geometry, "crop", lambda image, label, top, left, height, width: (height, width))
+    monkeypatch.setattr(loaders.geometry, "resize", lambda height, width, *side: (height, width))
+    scale = 0.25 / (0.25 * length / base_size) * 0.8
+    return loaders.random_window(np.zeros((length, length)), None, np.random.default_rng(0), side=side, scale=scale)
+
+
+# Tile, side and base_size of each shipped config, and the share of the tile's sides that its whole view was.
+@pytest.mark.parametrize(
+    ("length", "side", "base_size", "share"),
+    [
+        (512, 320, 400, 1.0), (250, 320, 400, 1.0), (256, 320, 400, 1.0),  # bcss, monuseg, quickstart:full
+        (512, 96, 192, 0.625), (250, 96, 192, 0.625), (256, 96, 256, 0.47),  # small
+        (250, 64, 192, 0.417), (256, 64, 256, 0.3125),  # tiny
+    ],
+)  # fmt: skip
+def test_the_whole_view_of_shipped_configs_is_what_it_was_as_a_share(monkeypatch, length, side, base_size, share):
+    assert whole_window(monkeypatch, length, side, base_size) == (round(length * share),) * 2
+
+
+def test_the_whole_view_of_bcss_tiny_is_a_pixel_smaller_than_by_its_rounded_share(monkeypatch):
+    assert whole_window(monkeypatch, 512, 64, 192) == (213, 213)  # 213.3; by the share of 0.417 it was 213.5, so 214
 
 
 def test_an_unreadable_tile_ends_the_iteration_with_its_error():
@@ -314,6 +346,7 @@ def test_closing_and_forgetting_end_the_threads():
         ({"side": 0}, r"data\.side 0"),
         ({"labelled_scale": (2.0, 0.5)}, r"data\.labelled_scale \(2\.0, 0\.5\)"),
         ({"unlabelled_scale": (0.0, 0.5)}, r"data\.unlabelled_scale"),
+        ({"whole_view_scale": 0.0}, r"data\.whole_view_scale 0\.0: give a factor above 0"),
         ({"overlap": (0.5, 1.5)}, r"data\.overlap \(0\.5, 1\.5\)"),
         ({"seed": -1}, "seed -1 is negative"),
     ],

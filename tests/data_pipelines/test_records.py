@@ -1,6 +1,9 @@
 """A built data set comes back as it was given, in order, and masks stay unread where no labels are asked for."""
 
+import dataclasses
+import hashlib
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,6 +16,7 @@ from data_pipelines.build import build
 from data_pipelines.builders import base
 from data_pipelines.builders.bcss import code_table
 from data_pipelines.errors import UserError
+from data_pipelines.scale import network_pixel_size
 
 SITES = ("A1", "A2", "A7", "A8", "AC", "AN", "AO", "AQ", "AR", "BH", "C8", "OL")  # 11 shards of training, 1 of test
 
@@ -89,6 +93,21 @@ def test_not_built_names_the_command(tmp_path):
     with pytest.raises(UserError, match=f"build synthetic --data_dir {tmp_path}$"):
         records.open_data_set(tmp_path, "synthetic")
     assert records.build_command("bcss", "d", "my folder").endswith("bcss --raw_dir 'my folder' --data_dir d")
+
+
+def test_an_index_without_sizes_opens_with_the_fingerprint_that_it_had(tmp_path):
+    write_bcss(tmp_path / "raw", height=40, width=600)
+    now = build("bcss", tmp_path / "raw", tmp_path / "data")
+    index = json.loads((now.path / "index.json").read_text())
+    assert index["columns"][-3:] == ["microns_per_pixel", "height", "width"]
+    assert index["records"][0][-3:] == [0.25, 512, 512]
+    text = json.dumps(index | {"columns": index["columns"][:-3], "records": [row[:-3] for row in index["records"]]})
+    (now.path / "index.json").write_text(text)
+    old = records.open_data_set(tmp_path / "data", "bcss")
+    assert old.fingerprint == hashlib.sha256(text.encode()).hexdigest()[:16] != now.fingerprint
+    assert old.records == tuple(dataclasses.replace(r, height=None, width=None) for r in now.records)
+    sizes = [network_pixel_size(data_set, microns_per_pixel=0.0, base_size=192) for data_set in (old, now)]
+    assert sizes == [0.25 * 512 / 192] * 2
 
 
 def test_damage_is_found_when_opening(tmp_path):

@@ -51,3 +51,12 @@ def test_scaled_sizes():
     # A half goes to the even number, whatever the last bit of the scale.
     for scale in (0.5, np.nextafter(0.5, 0), np.nextafter(0.5, 1)):
         assert scaled_size(125, 127, float(scale)) == (62, 64)
+
+
+@pytest.mark.parametrize("microns", [0.25, 0.2527, 0.75])
+def test_by_base_size_the_long_side_has_that_many_network_pixels(microns):
+    for length in (250, 256, 512, 997):
+        for base_size in (64, 77, 192, 256, 400):
+            pixel = size_of((microns, length, length // 2), base_size=base_size)
+            height, width = scaled_size(length, length // 2, microns / pixel)
+            assert height == base_size and abs(width - base_size * (length // 2) / length) <= 0.5

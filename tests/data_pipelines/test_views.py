@@ -6,7 +6,7 @@ from data_pipelines.errors import UserError
 
 
 def place(seed, height=200, width=150, **changes):
-    settings = {"side": 64, "stride": 8, "long_side": 230, "overlap": (0.1, 1.0)} | changes
+    settings = {"side": 64, "stride": 8, "scale": 230 / 200, "overlap": (0.1, 1.0)} | changes
     return views.draw_placement(height, width, np.random.default_rng(seed), **settings)
 
 
@@ -29,20 +29,20 @@ def test_views_overlap_within_the_range_and_lie_inside_the_image(overlap, height
 
 def test_the_image_is_scaled_as_asked_and_enlarged_only_where_two_views_need_it():
     for seed in range(30):
-        placement = place(seed, 1000, 800, long_side=500)
+        placement = place(seed, 1000, 800, scale=0.5)
         assert placement.height == round(placement.box_height * 2)
         assert placement.width == round(placement.box_width * 2)
-        narrow = place(seed, 1000, 160, long_side=500, overlap=(0.1, 0.8))  # 80 wide: room for 2 cells
+        narrow = place(seed, 1000, 160, scale=0.5, overlap=(0.1, 0.8))  # 80 wide: room for 2 cells
         assert narrow.height == round(narrow.box_height * 2)
-        tiny = place(seed, 10, 10, long_side=5, overlap=(1.0, 1.0))
+        tiny = place(seed, 10, 10, scale=0.5, overlap=(1.0, 1.0))
         assert (tiny.height, tiny.width) == (10, 10)
         # An overlap of at most 0.8 needs a shift: (1, 0) is IoU 0.78, so the scaled image has to be 72 pixels.
-        small = place(seed, 36, 36, long_side=30, overlap=(0.1, 0.8))
+        small = place(seed, 36, 36, scale=30 / 36, overlap=(0.1, 0.8))
         assert sorted((abs(small.offset[0]), abs(small.offset[1]))) in ([0, 1], [1, 1])
 
 
 def test_overlaps_of_all_sizes_and_shifts_in_all_directions_are_drawn():
-    placements = [place(seed, 700, 700, side=320, long_side=700) for seed in range(2000)]
+    placements = [place(seed, 700, 700, side=320, scale=1.0) for seed in range(2000)]
     ratios = [overlap_of(placement.offset, 320, 8) for placement in placements]
     counts, _ = np.histogram(ratios, bins=10, range=(0.1, 1.0))
     assert counts.min() >= 150  # of 200 expected; standard deviation 13
@@ -64,7 +64,7 @@ def painted(height, width):
 
 
 def draw(image, seed, **changes):
-    settings = {"side": 32, "stride": 8, "long_side": max(image.shape), "overlap": (0.1, 1.0)} | changes
+    settings = {"side": 32, "stride": 8, "scale": 1.0, "overlap": (0.1, 1.0)} | changes
     example = views.overlapping_views(image, np.random.default_rng(seed), **settings)
     flip_a, flip_b = example["flip"]
     view_a = example["view_a"][:, ::-1] if flip_a else example["view_a"]
@@ -96,11 +96,11 @@ def test_the_same_place_has_the_same_pixel_in_both_views():
     assert len(shifts) == 9
 
 
-@pytest.mark.parametrize("long_side", [60, 200])
-def test_views_of_a_scaled_image_agree_to_the_bit(long_side):
+@pytest.mark.parametrize("scale", [0.6, 2.0])
+def test_views_of_a_scaled_image_agree_to_the_bit(scale):
     image = np.random.default_rng(5).integers(0, 256, (100, 90, 3), dtype=np.uint8)
     for seed in range(20):
-        example, view_a, view_b = draw(image, seed, long_side=long_side)
+        example, view_a, view_b = draw(image, seed, scale=scale)
         dy, dx = example["offset"] * 8
         height, width = 32 - abs(dy), 32 - abs(dx)
         part_a = view_a[max(dy, 0) :, max(dx, 0) :][:height, :width]
