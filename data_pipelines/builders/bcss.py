@@ -91,7 +91,7 @@ def _tiles(image_path: Path, mask_path: Path | None, table: np.ndarray, hospital
         label = table[codes]
     region = image_path.stem
     for x, y, tile, tile_label in cut_tiles(image, label, SIDE):
-        yield Tile(f"{region}_{y}_{x}", tile, tile_label, hospital, patient, region, x, y, notes)
+        yield Tile(f"{region}_{y}_{x}", tile, tile_label, hospital, patient, region, x, y, notes=notes)
 
 
 RECIPE = Recipe(

@@ -113,7 +113,7 @@ def _tiles(image_path: Path, annotation_path: Path, hospital: str, patient: str)
     label = rasterise(annotation_path, *image.shape[:2])
     name = image_path.stem
     for x, y, tile, tile_label in cut_tiles(image, label, SIDE):
-        yield Tile(f"{name}_{y}_{x}", tile, tile_label, hospital, patient, name, x, y, notes)
+        yield Tile(f"{name}_{y}_{x}", tile, tile_label, hospital, patient, name, x, y, notes=notes)
 
 
 RECIPE = Recipe(

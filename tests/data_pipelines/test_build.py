@@ -189,7 +189,7 @@ def test_annotated_means_any_pixel_that_counts(tmp_path, monkeypatch):
 
 
 def test_a_tile_may_have_a_pixel_size_of_its_own(tmp_path, monkeypatch):
-    own = Tile("own", np.zeros((4, 7, 3), np.uint8), None, "hospital", "patient", "image", 0, 0, 0.5)
+    own = Tile("own", np.zeros((4, 7, 3), np.uint8), None, "hospital", "patient", "image", 0, 0, microns_per_pixel=0.5)
     records = _store(tmp_path, monkeypatch, _tile("none", None), own).records
     assert [(r.microns_per_pixel, r.height, r.width) for r in records] == [(1.0, 2, 3), (0.5, 4, 7)]
     assert open_data_set(tmp_path / "data", "bcss").records == records
