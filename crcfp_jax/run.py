@@ -49,8 +49,12 @@ def load_config(values: dict, source: Path) -> ConfigDict:
 
 
 def _in_present_terms(values: dict) -> dict:
-    """Stored settings in the words of this version: the whole view was a share of a tile's sides, not a scale."""
-    data, defaults = dict(values.get("data", {})), default().data
+    """Stored settings in the words of this version: the whole view was a share of a tile's sides, not a scale.
+
+    The oldest runs flipped left and right only, when there was no choice.
+    """
+    data, defaults = {"flips": "horizontal"} | dict(values.get("data", {})), default().data
+    values = values | {"data": data}
     if "whole_view_scale" in data:
         return values
     share = data.pop("whole_view_share", 1.0)  # the oldest runs have none, and saw the whole tile
