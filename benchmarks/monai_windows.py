@@ -22,10 +22,10 @@ import torch
 import torch.nn.functional as F
 from monai.inferers import sliding_window_inference
 
-from crcfp_jax.augment import normalise
-from crcfp_jax.inference.engine import predict_canvas
-from crcfp_jax.inference.strips import band_height
+from crcfp_jax.models.encoders.pixels import normalise
 from crcfp_jax.models.network import Network
+from crcfp_jax.slides.engine import predict_canvas
+from crcfp_jax.slides.strips import band_height
 from data_pipelines.tiling import Tiling, choose_windows, window_step
 
 SIDE, OVERLAP, CLASSES = 320, 0.25, 5

@@ -17,16 +17,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from crcfp_jax.assemble import assemble
-from crcfp_jax.augment import normalise
-from crcfp_jax.checkpoint import Checkpoints
-from crcfp_jax.cli import run_main
-from crcfp_jax.evaluate import evaluate
-from crcfp_jax.files import read_json
-from crcfp_jax.parallel import local_copy
-from crcfp_jax.predictor import Recalibration, make_evaluator, recalibration_windows
-from crcfp_jax.run import load_config, selected_step
-from crcfp_jax.state import create_state
+from crcfp_jax.common.command import run_main
+from crcfp_jax.common.files import read_json
+from crcfp_jax.evaluation.recalibration import Recalibration, recalibration_windows
+from crcfp_jax.evaluation.scoring import evaluate
+from crcfp_jax.models.encoders.pixels import normalise
+from crcfp_jax.runs.checkpoint import Checkpoints
+from crcfp_jax.runs.parts import assemble
+from crcfp_jax.runs.restore import selected_step
+from crcfp_jax.runs.settings import load_config
+from crcfp_jax.training.parallel import local_copy
+from crcfp_jax.training.state import create_state
 
 
 def figures(workdir: Path) -> dict[str, float]:
@@ -40,7 +41,7 @@ def figures(workdir: Path) -> dict[str, float]:
     variables = local_copy(state.variables)
 
     def score(stats, evaluator=None) -> float:
-        evaluator = evaluator or make_evaluator(parts, variables | {"batch_stats": stats})
+        evaluator = evaluator or parts.evaluator(variables | {"batch_stats": stats})
         result, _ = evaluate(evaluator, parts.data_set, parts.split.test, threads=config.data.threads)
         return result["mean_iou"]
 
@@ -59,7 +60,7 @@ def figures(workdir: Path) -> dict[str, float]:
         logits, _ = parts.network().apply(variables, normalise(windows), train=True, mutable=["batch_stats"])
         return jax.nn.softmax(logits, axis=-1)
 
-    plain = make_evaluator(parts, variables)
+    plain = parts.evaluator(variables)
     return {
         f"running ({config.model.running_streams} streams)": score(variables["batch_stats"]),
         "recalibrated, unlabelled": score(recalibrated(parts.split.unlabelled)),

@@ -14,12 +14,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from crcfp_jax.inference.card import Card
-from crcfp_jax.inference.engine import Predict, predict_canvas
-from crcfp_jax.inference.model_folder import load_model
-from crcfp_jax.inference.resample import View
-from crcfp_jax.inference.slide import open_slide
-from crcfp_jax.inference.strips import band_height
+from crcfp_jax.portable_model.card import Card
+from crcfp_jax.portable_model.folder import load_model
+from crcfp_jax.slides.engine import Predict, predict_canvas
+from crcfp_jax.slides.strips import band_height
+from data_pipelines.reading.open import open_slide
+from data_pipelines.reading.resample import View
 from data_pipelines.tiling import Tiling, choose_windows, window_step
 
 

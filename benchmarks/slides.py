@@ -22,8 +22,8 @@ import jax
 import numpy as np
 from tifffile import TiffWriter
 
-from crcfp_jax.inference.card import read_card
-from crcfp_jax.inference.model_folder import load_model
+from crcfp_jax.portable_model.card import read_card
+from crcfp_jax.portable_model.folder import load_model
 from data_pipelines.synthesis import synthesise
 
 PATCH = 1024  # pixels; patches of synthetic tissue of one hospital are laid side by side

@@ -4,8 +4,8 @@ python -m data_pipelines.build bcss --raw_dir RAW --data_dir data
 python -m crcfp_jax.main --config configs/bcss.py --config.fraction=1/8 --config.seed=1
 """
 
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.config import default, release, small, tiny
-from data_pipelines.errors import UserError
 
 
 def get_config(variant: str = ""):

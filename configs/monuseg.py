@@ -4,8 +4,8 @@ python -m data_pipelines.build monuseg --raw_dir RAW --data_dir data
 python -m crcfp_jax.main --config configs/monuseg.py --config.fraction=1/32 --config.seed=1
 """
 
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.config import default, release, small, tiny
-from data_pipelines.errors import UserError
 
 
 def get_config(variant: str = ""):

@@ -3,8 +3,8 @@
 ./launch.sh --config configs/quickstart.py
 """
 
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.config import default, small, tiny
-from data_pipelines.errors import UserError
 
 
 def get_config(variant: str = ""):

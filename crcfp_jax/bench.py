@@ -17,13 +17,12 @@ from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 from rich.table import Table
 
-from crcfp_jax import parallel
-from crcfp_jax.assemble import assemble, build_learner
-from crcfp_jax.cli import run_main
-from crcfp_jax.command_line import parse_flags
-from crcfp_jax.report import versions
-from crcfp_jax.state import create_state
-from crcfp_jax.step import make_train_step
+from crcfp_jax.common.command import parse_flags, run_main
+from crcfp_jax.runs.parts import assemble, build_learner
+from crcfp_jax.runs.versions import versions
+from crcfp_jax.training import parallel
+from crcfp_jax.training.state import create_state
+from crcfp_jax.training.step import make_train_step
 from data_pipelines.loaders import training_loader
 
 FLAGS = flags.FlagValues()

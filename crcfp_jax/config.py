@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 def default() -> ConfigDict:
     """Returns the locked default settings: an unknown key is an error, not a new key."""
     c = ConfigDict()
-    c.method = "crcfp"  # a name of crcfp_jax.methods
+    c.method = "crcfp"  # a name of crcfp_jax.methods.definition
     c.fraction = "1/8"  # share of the training units whose labels are used
     c.seed = 1  # of the split, the initial weights, the data order and every random draw
 

@@ -14,20 +14,20 @@ from typing import Any
 import jax
 from flax.typing import VariableDict
 
-from crcfp_jax.assemble import Parts
-from crcfp_jax.checkpoint import Checkpoints
-from crcfp_jax.cli import run_main
-from crcfp_jax.files import read_json, told_plainly, write_atomic, write_json_atomic
-from crcfp_jax.inference import agreement
-from crcfp_jax.inference.artifact import export_predict, inference_variables
-from crcfp_jax.inference.card import ARTIFACT, CARD, ONNX, PARAMETERS, README, card_digest, describe_files
-from crcfp_jax.inference.card_text import card_text
-from crcfp_jax.inference.model_folder import write_variables
-from crcfp_jax.inference.run_card import describe_run, told_reading
-from crcfp_jax.inference.staging import placed, recover
-from crcfp_jax.lock import Lock
-from crcfp_jax.run import restore_variables
-from data_pipelines.errors import UserError
+from crcfp_jax.common.command import run_main
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import read_json, told_plainly, write_atomic, write_json_atomic
+from crcfp_jax.common.lock import Lock
+from crcfp_jax.common.staging import placed, recover
+from crcfp_jax.portable_model import agreement
+from crcfp_jax.portable_model.artifact import export_predict, inference_variables
+from crcfp_jax.portable_model.card import ARTIFACT, CARD, ONNX, PARAMETERS, README, card_digest, describe_files
+from crcfp_jax.portable_model.card_text import card_text
+from crcfp_jax.portable_model.describe_run import describe_run, told_reading
+from crcfp_jax.portable_model.folder import write_variables
+from crcfp_jax.runs.checkpoint import Checkpoints
+from crcfp_jax.runs.parts import Parts
+from crcfp_jax.runs.restore import restore_variables
 
 PACKAGES = ("onnx", "onnxruntime")
 ROOM = 2**24  # bytes for everything but weights
@@ -66,7 +66,7 @@ def export_run(
             write_variables(folder / PARAMETERS, variables)
         write_atomic(folder / ARTIFACT, export_predict(parts.network(), variables))
         if onnx:
-            from crcfp_jax.inference.onnx_graph import export_onnx
+            from crcfp_jax.portable_model.onnx_graph import export_onnx
 
             write_atomic(folder / ONNX, export_onnx(parts.network(), variables, card))
         card["agreement"] = agreement.measure(folder, parts, variables, output, onnx=onnx)

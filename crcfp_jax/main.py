@@ -9,8 +9,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from crcfp_jax.cli import run_main
-from crcfp_jax.command_line import parse_flags
+from crcfp_jax.common.command import parse_flags, run_main
 
 FLAGS = flags.FlagValues()
 config_flags.DEFINE_config_file(
@@ -36,12 +35,14 @@ def default_workdir(config_file: str, config: ConfigDict) -> Path:
 def main() -> int:
     """Runs the command line; returns the exit code."""
     parse_flags(FLAGS, sys.argv[1:])
-    from crcfp_jax.parallel import start_processes  # importing JAX takes seconds: not before the flags are right
+    from crcfp_jax.training.parallel import (
+        start_processes,  # importing JAX takes seconds: not before the flags are right
+    )
 
     start_processes()
-    from crcfp_jax.interruption import Interrupted
-    from crcfp_jax.report import print_result
-    from crcfp_jax.train import Trainer
+    from crcfp_jax.evaluation.result import print_result
+    from crcfp_jax.runs.interruption import Interrupted
+    from crcfp_jax.runs.loop import Trainer
 
     config = FLAGS.config
     workdir = Path(FLAGS.workdir) if FLAGS.workdir else default_workdir(FLAGS["config"].config_filename, config)
@@ -70,7 +71,7 @@ def _build_synthetic(data_dir: str) -> None:
     import jax
 
     from data_pipelines.build import build
-    from data_pipelines.records import is_built
+    from data_pipelines.data_set import is_built
 
     if jax.process_index() == 0 and not is_built(data_dir, "synthetic"):
         build("synthetic", None, data_dir)

@@ -8,10 +8,10 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from crcfp_jax.cli import run_main
-from crcfp_jax.inference.options import parse_formats
-from crcfp_jax.inference.slide import INSTALL
-from data_pipelines.errors import UserError
+from crcfp_jax.common.command import run_main
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.slides.options import parse_formats
+from data_pipelines.reading.slide import INSTALL
 
 DEFAULT_FORMATS = "mask,overlay,geojson,csv"
 PACKAGES = {
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     formats = parse_formats(given.formats)
     check_packages()
 
-    from crcfp_jax.inference.batch import predict_all
+    from crcfp_jax.slides.many_slides import predict_all
 
     return predict_all(given, formats)
 

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from data_pipelines.errors import UserError
-from data_pipelines.records import SPLITS, VERSION, DataSet, build_command, data_set_path, open_data_set, write_index
+from crcfp_jax.common.errors import UserError
+from data_pipelines.data_set import SPLITS, VERSION, DataSet, build_command, data_set_path, open_data_set, write_index
 
 RECIPES = ("synthetic", "bcss", "monuseg")  # modules of data_pipelines.builders
 CLASS_MAPS = ("paper", "release")

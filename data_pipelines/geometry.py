@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from data_pipelines.records import IGNORED
+from crcfp_jax.common.classes import IGNORED
 
 
 def resize(

@@ -9,9 +9,9 @@ import cv2
 import grain
 import numpy as np
 
+from crcfp_jax.common.errors import UserError
 from data_pipelines import geometry, views
-from data_pipelines.errors import UserError
-from data_pipelines.records import DataSet, Record
+from data_pipelines.data_set import DataSet, Record
 
 if TYPE_CHECKING:
     from data_pipelines.splits import Split

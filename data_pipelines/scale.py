@@ -1,7 +1,7 @@
 """The scale: how large a pixel is that the network sees, and what each tile has to be scaled by for it."""
 
-from data_pipelines.errors import UserError
-from data_pipelines.records import DataSet, Record
+from crcfp_jax.common.errors import UserError
+from data_pipelines.data_set import DataSet, Record
 
 PLAUSIBLE = (0.05, 20.0)  # µm: no microscope's pixels are smaller or larger, a screen's 72 dpi are 353
 

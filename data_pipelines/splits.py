@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.errors import UserError
-from data_pipelines.records import DataSet, Record
+from crcfp_jax.common.errors import UserError
+from data_pipelines.data_set import DataSet, Record
 
 ALL = "1/1"
 VALIDATION_SHARE = 0.1  # of the training units

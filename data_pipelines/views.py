@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crcfp_jax.common.errors import UserError
 from data_pipelines import geometry
-from data_pipelines.errors import UserError
 
 _OVERLAP_BINS = 10  # equal parts of the overlap range, each drawn equally often where the image has room for it
 

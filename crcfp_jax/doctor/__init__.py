@@ -1,10 +1,4 @@
-"""The run doctor: what a run's unlabelled images taught it over time, and what looks wrong, in plain words.
+"""Whether a run is healthy, from the files that it writes: `python -m crcfp_jax.doctor W`.
 
-It reads a run folder and computes nothing on a device.
+It reads metrics.jsonl, needs neither the run's data nor its network, and changes nothing.
 """
-
-from crcfp_jax.doctor.diagnosis import Diagnosis, examine
-from crcfp_jax.doctor.folder import diagnose, write_report
-from crcfp_jax.doctor.render import show, to_markdown
-
-__all__ = ["Diagnosis", "diagnose", "examine", "show", "to_markdown", "write_report"]

@@ -7,8 +7,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from crcfp_jax.cli import run_main
-from crcfp_jax.doctor import diagnose, show
+from crcfp_jax.common.command import run_main
+from crcfp_jax.doctor.folder import diagnose
+from crcfp_jax.doctor.render import show
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

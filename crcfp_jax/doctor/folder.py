@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import read_json, read_metrics, write_atomic
 from crcfp_jax.doctor.diagnosis import Diagnosis, examine
 from crcfp_jax.doctor.render import to_markdown
-from crcfp_jax.files import read_json, read_metrics, write_atomic
-from data_pipelines.errors import UserError
 
 NEEDED = ("method", "fraction", "seed", "data", "weights", "train")
 

@@ -9,9 +9,9 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from crcfp_jax.cli import run_main
+from crcfp_jax.common.command import run_main
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.figures.runs import MissingRuns, compare, find_runs
-from data_pipelines.errors import UserError
 
 # Where each figure is drawn; imported when it is due, since most of them start JAX.
 FIGURES = {

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from crcfp_jax.common.classes import IGNORED
+from crcfp_jax.evaluation.metrics import confusion_matrix, mean_iou
+from crcfp_jax.evaluation.windows import predict_probabilities
 from crcfp_jax.figures.models import Model
 from crcfp_jax.figures.runs import MissingRuns
-from crcfp_jax.inference.resample import to_size
-from crcfp_jax.metrics import confusion_matrix, mean_iou
-from crcfp_jax.windows import predict_probabilities
 from data_pipelines import geometry
+from data_pipelines.data_set import Record, evenly
 from data_pipelines.loaders import evaluation_examples
-from data_pipelines.records import IGNORED, Record, evenly
+from data_pipelines.reading.resample import to_size
 
 MOST = 200  # test images that are looked at, evenly spread over the split
 LEAST_SHARE = 0.02  # of the labelled pixels, that two classes must have for an image to show a boundary

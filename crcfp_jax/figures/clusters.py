@@ -15,13 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import distance_transform_edt
 
+from crcfp_jax.common.classes import IGNORED
 from crcfp_jax.figures.choice import Example, at_size, mixed_examples, shown_examples
 from crcfp_jax.figures.models import Model, restore
 from crcfp_jax.figures.runs import SEMI_SUPERVISED, SUPERVISED, Comparison, Run
 from crcfp_jax.figures.style import Drawing, look, picture_grid, styled
-from crcfp_jax.inference.resample import canvas_size
 from data_pipelines import geometry
-from data_pipelines.records import IGNORED, evenly
+from data_pipelines.data_set import evenly
+from data_pipelines.reading.resample import canvas_size
 from data_pipelines.tiling import Tiling, blend_windows, cut_windows
 
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # half of the eight: a distance counts for both its ends

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from crcfp_jax.common.classes import IGNORED
 from crcfp_jax.figures.choice import Example, at_size, class_shares, mixed_examples
 from crcfp_jax.figures.models import Model
 from crcfp_jax.figures.runs import MissingRuns
-from crcfp_jax.inference.resample import canvas_size
 from data_pipelines import geometry
-from data_pipelines.records import IGNORED, evenly
+from data_pipelines.data_set import evenly
+from data_pipelines.reading.resample import canvas_size
 
 CONTEXTS = 3  # windows along each axis
 ROOM = 1.5  # least side of the image, in windows

@@ -10,14 +10,13 @@ import numpy as np
 from flax.typing import VariableDict
 from jaxtyping import Array, Float, UInt8
 
-from crcfp_jax.assemble import Parts
-from crcfp_jax.augment import normalise
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.evaluation.windows import Evaluator
 from crcfp_jax.figures.runs import Run
+from crcfp_jax.models.encoders.pixels import normalise
 from crcfp_jax.models.network import Network
-from crcfp_jax.predictor import make_evaluator
-from crcfp_jax.run import restore_variables
-from crcfp_jax.windows import Evaluator
-from data_pipelines.errors import UserError
+from crcfp_jax.runs.parts import Parts
+from crcfp_jax.runs.restore import restore_variables
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -80,4 +79,4 @@ def restore(run: Run) -> Model:
         raise UserError(f"{run.folder}: {error}") from error
     # On the device once, not again with every call.
     on_device = jax.device_put(variables, jax.local_devices()[0])
-    return Model(run, parts, parts.network(), on_device, make_evaluator(parts, variables), step)
+    return Model(run, parts, parts.network(), on_device, parts.evaluator(variables), step)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from crcfp_jax.common.files import plain, write_atomic, write_json_atomic
 from crcfp_jax.figures.style import Drawing, styled
-from crcfp_jax.files import plain, write_atomic, write_json_atomic
 
 
 @styled

@@ -7,9 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import read_json
 from crcfp_jax.config import default
-from crcfp_jax.files import read_json
-from data_pipelines.errors import UserError
 
 # In the order in which figures show them.
 SYSTEMS = (

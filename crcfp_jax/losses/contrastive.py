@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from data_pipelines.errors import UserError
+from crcfp_jax.common.errors import UserError
 
 RULES = ("paper", "release")
 

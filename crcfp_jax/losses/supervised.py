@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-IGNORED = 255
+from crcfp_jax.common.classes import IGNORED
 
 
 def cross_entropy(

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from crcfp_jax.models.adversarial import vat
-from crcfp_jax.models.guided import GUIDED, Objects, find_objects
-from crcfp_jax.models.perturbations import PERTURBATIONS
+from crcfp_jax.models.perturbations.adversarial import vat
+from crcfp_jax.models.perturbations.guided import GUIDED, Objects, find_objects
+from crcfp_jax.models.perturbations.simple import PERTURBATIONS
 
 VAT = "vat"
 KINDS = (*PERTURBATIONS, *GUIDED, VAT)  # of perturbation

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
-from crcfp_jax.models.deeplab import DECODERS, RATES, Decoder, Length, resize
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.models.decoders.deeplab import DECODERS, RATES, Decoder, Length, resize
+from crcfp_jax.models.encoders.resnet import BACKBONES, STANDARD_WIDTH, ResNet
 from crcfp_jax.models.heads import AuxiliaryClassifiers, Classifier, Projector
-from crcfp_jax.models.normalisation import Normalisation
-from crcfp_jax.models.resnet import BACKBONES, STANDARD_WIDTH, ResNet
-from data_pipelines.errors import UserError
+from crcfp_jax.models.layers.normalisation import Normalisation
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 NORMALISATIONS = ("batch", "group")

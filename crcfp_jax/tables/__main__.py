@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from crcfp_jax.cli import run_main
+from crcfp_jax.common.command import run_main
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.tables.definitions import DATA, SAME, SCALES, SYSTEMS, TABLES
-from crcfp_jax.tables.plan import Grid, choose_fractions, choose_systems, make_runs, read_settings
-from data_pipelines.errors import UserError
+from crcfp_jax.tables.grid import Grid, choose_fractions, choose_systems, make_runs, read_settings
 
 
 class _Parser(argparse.ArgumentParser):

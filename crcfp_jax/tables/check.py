@@ -6,17 +6,17 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from crcfp_jax.assemble import assemble, build_learner
-from crcfp_jax.command_line import parse_flags
-from crcfp_jax.files import read_json
-from crcfp_jax.models.pretrained import find_file
-from crcfp_jax.run import check_resumable, settings
-from crcfp_jax.step import check_step
+from crcfp_jax.common.command import parse_flags
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import read_json
+from crcfp_jax.models.encoders.pretrained import find_file
+from crcfp_jax.runs.parts import assemble, build_learner
+from crcfp_jax.runs.settings import check_resumable, settings
 from crcfp_jax.tables.definitions import Data, Table
 from crcfp_jax.tables.folder import FINISHED, SHARED, GridFolder
-from crcfp_jax.tables.plan import Grid, allowed_negatives, base_settings, config_file
-from data_pipelines.errors import UserError
-from data_pipelines.records import is_built
+from crcfp_jax.tables.grid import Grid, allowed_negatives, base_settings, config_file
+from crcfp_jax.training.step import check_step
+from data_pipelines.data_set import is_built
 from data_pipelines.splits import ALL, lists_path, split_lists
 
 

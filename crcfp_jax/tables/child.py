@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from crcfp_jax.files import told_plainly
-from crcfp_jax.lock import Lock
-from crcfp_jax.tables.plan import ROOT
+from crcfp_jax.common.files import told_plainly
+from crcfp_jax.common.lock import Lock
+from crcfp_jax.tables.grid import ROOT
 
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 

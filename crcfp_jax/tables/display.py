@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from crcfp_jax.progress import duration
+from crcfp_jax.common.words import duration
 
 EVERY = 60.0  # seconds between the lines of one run
 

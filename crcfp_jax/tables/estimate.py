@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 
 from crcfp_jax.tables.folder import FINISHED, GridFolder
-from crcfp_jax.tables.plan import Run
+from crcfp_jax.tables.grid import Run
 
 
 def known_durations(folder: GridFolder, runs: Iterable[Run]) -> dict[Run, float]:

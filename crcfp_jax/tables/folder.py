@@ -8,11 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from crcfp_jax.files import read_json, told_plainly, write_json_atomic
-from crcfp_jax.lock import Lock
-from crcfp_jax.run import CHANGEABLE
-from crcfp_jax.tables.plan import Grid, Run
-from data_pipelines.errors import UserError
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import read_json, told_plainly, write_json_atomic
+from crcfp_jax.common.lock import Lock
+from crcfp_jax.runs.settings import CHANGEABLE
+from crcfp_jax.tables.grid import Grid, Run
 
 # A run may be resumed with another value of these, but runs of one table must agree on them.
 SHARED = {"train.steps", "model.pretrained", "evaluation.every"}

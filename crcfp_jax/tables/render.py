@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from crcfp_jax.files import write_atomic
+from crcfp_jax.common.files import write_atomic
 from crcfp_jax.tables.definitions import DATA, METRICS, SYSTEMS, TABLES
 from crcfp_jax.tables.folder import GridFolder
 from crcfp_jax.tables.paper import PaperFigure, source

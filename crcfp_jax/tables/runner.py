@@ -6,16 +6,16 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from crcfp_jax.files import write_json_atomic
-from crcfp_jax.lock import Lock
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import write_json_atomic
+from crcfp_jax.common.lock import Lock
 from crcfp_jax.tables.child import Child
 from crcfp_jax.tables.display import GridDisplay
 from crcfp_jax.tables.estimate import known_durations, seconds_left
 from crcfp_jax.tables.folder import FAILED, FINISHED, RESUMABLE, TO_DO, GridFolder
-from crcfp_jax.tables.plan import Grid, Run
+from crcfp_jax.tables.grid import Grid, Run
 from crcfp_jax.tables.render import write_tables
 from crcfp_jax.tables.stop import Stop
-from data_pipelines.errors import UserError
 
 POLL = 1.0  # seconds between two looks at a run
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crcfp_jax.files import read_json
+from crcfp_jax.common.files import read_json
 from crcfp_jax.tables.definitions import METRICS, SYSTEMS
 from crcfp_jax.tables.folder import GridFolder
 from crcfp_jax.tables.paper import PaperFigure, PaperRow, find_row

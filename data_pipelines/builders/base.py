@@ -16,7 +16,7 @@ A module in `data_pipelines/builders/` defines one `RECIPE = Recipe(...)` and is
 A `Source` is one unit of work, read whole or skipped whole: a region with its mask, an image with its annotation, or
 all tiles of one synthetic hospital. Its `tiles` is called without arguments, once, and gives the `Tile`s in the order
 in which they are stored. It raises UserError for bad input; with --skip_bad such a source is left out and listed.
-Images are read by `read_image` of crcfp_jax.inference.whole, as a prediction reads them, and masks of class codes by
+Images are read by `read_image` of data_pipelines.reading.whole, as a prediction reads them, and masks of class codes by
 `read_codes`. What `read_image` notes goes into `Tile.notes`.
 Faults seen while planning (an image without its mask) go into `Plan.faults`: the first one ends the build, or, with
 --skip_bad, all are listed and the build goes on. A source becomes one array_record file, held in memory while it is
@@ -40,8 +40,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data_pipelines.errors import UserError
-from data_pipelines.records import IGNORED, SPLITS, VERSION, ClassInfo, Record
+from crcfp_jax.common.classes import IGNORED, ClassInfo
+from crcfp_jax.common.errors import UserError
+from data_pipelines.data_set import SPLITS, VERSION, Record
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from crcfp_jax.inference.whole import read_codes, read_image
+from crcfp_jax.common.classes import IGNORED, ClassInfo
+from crcfp_jax.common.errors import UserError
 from data_pipelines.builders.base import Options, Plan, Recipe, Source, Tile
 from data_pipelines.builders.raw import cut_tiles, files_by_stem
-from data_pipelines.errors import UserError
-from data_pipelines.records import IGNORED, ClassInfo
+from data_pipelines.reading.whole import read_codes, read_image
 
 SIDE = 512  # pixels
 TEST_HOSPITALS = ("E2", "EW", "GM", "LL", "OL", "S3")

@@ -20,11 +20,11 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
-from crcfp_jax.inference.whole import read_image
+from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.common.errors import UserError
 from data_pipelines.builders.base import Options, Plan, Recipe, Source, Tile
 from data_pipelines.builders.raw import cut_tiles, files_by_stem
-from data_pipelines.errors import UserError
-from data_pipelines.records import ClassInfo
+from data_pipelines.reading.whole import read_image
 
 SIDE = 250  # pixels
 TRAINING = "MoNuSeg 2018 Training Data"

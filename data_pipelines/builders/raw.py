@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_pipelines.records import IGNORED
+from crcfp_jax.common.classes import IGNORED
 
 
 def files_by_stem(folder: Path, ending: str) -> dict[str, Path]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from crcfp_jax.common.classes import ClassInfo
 from data_pipelines.builders.base import Options, Plan, Recipe, Source, Tile
-from data_pipelines.records import ClassInfo
 from data_pipelines.synthesis import synthesise
 
 SEED = 2023

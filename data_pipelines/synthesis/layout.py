@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from data_pipelines.records import IGNORED
+from crcfp_jax.common.classes import IGNORED
 
 TUMOUR, STROMA, INFLAMMATORY, NECROSIS, FAT, BLOOD, WALL, LUMEN = range(8)  # kinds of tissue
 KIND_TO_CLASS = np.array([0, 1, 2, 3, 4, 4, 4, 4], np.uint8)  # fat, blood and vessels are the class "other"

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import pytest
 from tiny import num_classes, tiny_batch, tiny_config
 
-from crcfp_jax.assemble import build_learner
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.config import default
-from crcfp_jax.methods import TERMS
-from crcfp_jax.state import create_state
-from crcfp_jax.step import make_train_step
-from data_pipelines.errors import UserError
+from crcfp_jax.methods.definition import TERMS
+from crcfp_jax.runs.parts import build_learner
+from crcfp_jax.training.state import create_state
+from crcfp_jax.training.step import make_train_step
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = [

@@ -10,13 +10,14 @@ import tifffile
 from PIL import Image
 from tiny_model import SIDE, make_model
 
-from crcfp_jax.inference.engine import predict_canvas
-from crcfp_jax.inference.model_folder import load_model
-from crcfp_jax.inference.output import Output, output_grid
-from crcfp_jax.inference.resample import View, canvas_size, to_canvas
-from crcfp_jax.inference.slide import Slide, open_slide
+from crcfp_jax.evaluation.windows import Evaluator, predict_probabilities
+from crcfp_jax.portable_model.folder import load_model
 from crcfp_jax.predict import main
-from crcfp_jax.windows import Evaluator, predict_probabilities
+from crcfp_jax.slides.engine import predict_canvas
+from crcfp_jax.slides.writing.output import Output, output_grid
+from data_pipelines.reading.open import open_slide
+from data_pipelines.reading.resample import View, canvas_size, to_canvas
+from data_pipelines.reading.slide import Slide
 from data_pipelines.synthesis import synthesise
 from data_pipelines.tiling import OVERLAP, Tiling, choose_windows, window_step
 

@@ -20,21 +20,21 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from crcfp_jax import export as exporting
-from crcfp_jax.assemble import assemble
-from crcfp_jax.checkpoint import Checkpoints
-from crcfp_jax.cli import run_main
+from crcfp_jax.common.command import run_main
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.lock import Lock
+from crcfp_jax.evaluation.windows import predict_probabilities
 from crcfp_jax.export import export_run, main
-from crcfp_jax.inference import agreement
-from crcfp_jax.inference.card_text import card_text
-from crcfp_jax.inference.model_folder import load_model
-from crcfp_jax.inference.run_card import describe_run, split_hash
-from crcfp_jax.lock import Lock
+from crcfp_jax.portable_model import agreement
+from crcfp_jax.portable_model.card_text import card_text
+from crcfp_jax.portable_model.describe_run import describe_run, split_hash
+from crcfp_jax.portable_model.folder import load_model
 from crcfp_jax.predict import main as predict_main
-from crcfp_jax.predictor import make_evaluator
-from crcfp_jax.run import restore_variables, settings
-from crcfp_jax.state import create_state
-from crcfp_jax.windows import predict_probabilities
-from data_pipelines.errors import UserError
+from crcfp_jax.runs.checkpoint import Checkpoints
+from crcfp_jax.runs.parts import assemble
+from crcfp_jax.runs.restore import restore_variables
+from crcfp_jax.runs.settings import settings
+from crcfp_jax.training.state import create_state
 from data_pipelines.loaders import evaluation_examples
 from data_pipelines.splits import Split
 
@@ -106,7 +106,7 @@ def test_forms_agree(model):
 def test_loaded_model_is_the_one_that_is_evaluated(model, run):
     parts, variables, _ = restore_variables(run)
     parts.config.model.dtype = "float32"
-    evaluator = make_evaluator(parts, variables)
+    evaluator = parts.evaluator(variables)
     (windows, odd) = agreement.sample_batches(parts.data_set, parts.split.test, side=32, microns_per_pixel=3.0)
     assert windows.shape == (8, 32, 32, 3) and odd.shape == (1, 41, 27, 3)
     assert len(np.unique(windows.reshape(8, -1), axis=0)) == 8
@@ -124,7 +124,7 @@ def test_predict_writes_the_classes_that_evaluation_measures(model, run, tmp_pat
     parts, variables, _ = restore_variables(run)
     parts.config.model.dtype = "float32"
     parts.config.evaluation.batch_size = 16
-    evaluator = make_evaluator(parts, variables)
+    evaluator = parts.evaluator(variables)
     examples = list(evaluation_examples(parts.data_set, parts.split.test[:3], threads=1))
     paths = [tmp_path / f"{record.id}.png" for record, _, _ in examples]
     for path, (_, image, _) in zip(paths, examples, strict=True):
@@ -323,7 +323,7 @@ def test_packages_of_the_extra(monkeypatch):
 
 
 def test_every_data_set_has_its_licence():
-    from crcfp_jax.inference.run_card import DATA_LICENCES
+    from crcfp_jax.portable_model.describe_run import DATA_LICENCES
     from data_pipelines.build import RECIPES
 
     assert set(DATA_LICENCES) == set(RECIPES)

@@ -10,8 +10,8 @@ from tiny import CLASSES, tiny_batch, tiny_config, tiny_parts, tiny_state
 
 from crcfp_jax.bench import random_batch
 from crcfp_jax.config import default
-from crcfp_jax.inference.artifact import export_predict
-from crcfp_jax.step import make_train_step
+from crcfp_jax.portable_model.artifact import export_predict
+from crcfp_jax.training.step import make_train_step
 
 pytestmark = pytest.mark.gpu
 

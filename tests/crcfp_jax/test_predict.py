@@ -19,12 +19,13 @@ import tifffile
 from PIL import Image
 from tiny_model import CLASSES, SIDE, make_model
 
-from crcfp_jax.inference import job, mask, output, planes, strips
-from crcfp_jax.inference.band import NOT_ANALYSED
-from crcfp_jax.inference.mask import MaskWriter
-from crcfp_jax.inference.model_folder import load_model
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.portable_model.folder import load_model
 from crcfp_jax.predict import check_packages, main
-from data_pipelines.errors import UserError
+from crcfp_jax.slides import one_slide, strips
+from crcfp_jax.slides.writing import mask, output, planes
+from crcfp_jax.slides.writing.band import NOT_ANALYSED
+from crcfp_jax.slides.writing.mask import MaskWriter
 from data_pipelines.synthesis import synthesise
 from data_pipelines.tiling import Tiling
 
@@ -160,7 +161,7 @@ def test_mpp_overrules_the_file(model, tmp_path):
 
 
 def test_a_large_slide_has_the_networks_pixels_and_polygons_in_its_own(model, tmp_path, monkeypatch):
-    for module in (mask, output, planes, job):
+    for module in (mask, output, planes, one_slide):
         monkeypatch.setattr(module, "PNG_PIXELS", 1000)
     pixels = np.full((1200, 801, 3), 244, np.uint8)
     pixels[700:1100, 100:500] = tissue(400, 400)
@@ -300,7 +301,7 @@ def test_uncertainty_needs_auxiliary_classifiers(model, tmp_path):
     plain = tmp_path / "plain"
     shutil.copytree(model, plain)
     card = json.loads((plain / "card.json").read_text())
-    from crcfp_jax.inference.card import card_digest
+    from crcfp_jax.portable_model.card import card_digest
 
     card |= {"uncertainty": False, "method": "supervised"}
     (plain / "card.json").write_text(json.dumps(card | {"card_sha256": card_digest(card)}))

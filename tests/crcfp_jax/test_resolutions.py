@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from tiny_run import get_config
 
-from crcfp_jax.assemble import assemble, check_values
-from crcfp_jax.evaluate import evaluate
-from crcfp_jax.predictor import recalibration_windows
-from crcfp_jax.windows import Evaluator, predict_probabilities
-from data_pipelines.errors import UserError
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.evaluation.recalibration import recalibration_windows
+from crcfp_jax.evaluation.scoring import evaluate
+from crcfp_jax.evaluation.windows import Evaluator, predict_probabilities
+from crcfp_jax.runs.parts import assemble, check_values
+from data_pipelines.data_set import DataSet, Record
 from data_pipelines.loaders import LoaderOptions, training_loader
-from data_pipelines.records import DataSet, Record
 
 FINE, COARSE = 0.25, 0.5  # µm per stored pixel
 SIDE = 32

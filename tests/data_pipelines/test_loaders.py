@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.common.errors import UserError
 from data_pipelines import build, loaders
-from data_pipelines.errors import UserError
-from data_pipelines.records import ClassInfo, Record
+from data_pipelines.data_set import Record
 
 OPTIONS = loaders.LoaderOptions(
     side=32,

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipelines.errors import UserError
-from data_pipelines.records import DataSet, Record
+from crcfp_jax.common.errors import UserError
+from data_pipelines.data_set import DataSet, Record
 from data_pipelines.scale import network_pixel_size, scaled_size
 
 

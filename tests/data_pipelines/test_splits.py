@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.common.errors import UserError
 from data_pipelines import splits
-from data_pipelines.errors import UserError
-from data_pipelines.records import ClassInfo, DataSet, Record
+from data_pipelines.data_set import DataSet, Record
 from data_pipelines.splits import make_split
 
 LISTS = {name: json.loads((Path(splits.__file__).parent / "splits" / f"{name}.json").read_text()) for name in

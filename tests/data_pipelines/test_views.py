@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from crcfp_jax.common.errors import UserError
 from data_pipelines import views
-from data_pipelines.errors import UserError
 
 
 def place(seed, height=200, width=150, **changes):

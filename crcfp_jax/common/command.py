@@ -1,0 +1,101 @@
+"""What every command shares: its command line, and what it does with an error.
+
+One plain line where the user can mend it, a traceback for a defect.
+"""
+
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from absl import flags
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import describe_os_error, mendable
+
+INTERRUPTED = 130  # the shell's code for a process ended by Ctrl-C
+
+
+def run_main(main: Callable[[], Any]) -> NoReturn:
+    """Runs `main` and exits: with its return value, or with 1 after one line on stderr for a `UserError`.
+
+    A full disk, a used-up quota, a missing permission and a read-only file system are told in one line too, wherever
+    in the chain of causes they stand, since libraries wrap them. Everything else escapes with its traceback.
+    """
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        print("interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    except Exception as error:
+        line = user_line(error)
+        if line is None:
+            if not _several_processes():
+                raise
+            traceback.print_exc()
+            line = "this is a defect of crcfp-jax; its traceback is above"
+        sys.stdout.flush()
+        print(f"error: {line}", file=sys.stderr)
+        code = 1
+    if code and _several_processes():
+        # An orderly exit would wait for the other processes, which wait for this one.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _several_processes() -> bool:
+    return "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()
+
+
+def user_line(error: BaseException) -> str | None:
+    """The one line for an error that the user can mend; None for a defect."""
+    for cause in _chain(error):
+        if isinstance(cause, UserError):
+            return " ".join(str(cause).split())
+        if isinstance(cause, OSError) and mendable(cause):
+            return describe_os_error(cause)
+        # TensorStore, below Orbax, passes the operating system's text on in a ValueError or RuntimeError.
+        if "No space left on device" in str(cause):
+            return f"the disk is full: free some space or choose another folder ({_shortened(str(cause))})"
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+
+
+def _shortened(text: str, length: int = 300) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def parse_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    """Reads `arguments` into `values`, which define a flag 'config'; with --help, prints what there is and exits.
+
+    Raises:
+        UserError: an unknown flag or config key, a value of the wrong type, a config file that can't be read, or none.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(inspect.cleandoc(sys.modules["__main__"].__doc__ or ""), values.get_help(), sep="\n\n")
+        print("\n--config.KEY=VALUE changes a setting; crcfp_jax/config.py lists them all.")
+        sys.exit(0)
+    try:
+        rest = values(["", *arguments])[1:]
+    except UserError:
+        raise
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(f"command line: {error}") from error
+    if rest:
+        raise UserError(f"command line: {rest[0]!r} is not a flag; settings are written --config.key=value")
+    if values["config"].value is None:
+        raise UserError("command line: --config is missing, e.g. --config configs/quickstart.py")

@@ -1,0 +1,130 @@
+"""Files that are either whole or absent, and file system faults told in one line."""
+
+import errno
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crcfp_jax.common.errors import UserError
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space or choose another folder",
+    errno.EDQUOT: "your disk quota is used up: free some space or choose another folder",
+    errno.EACCES: "permission denied: change the folder's permissions or choose another folder",
+    errno.EPERM: "operation not permitted: change the folder's permissions or choose another folder",
+    errno.EROFS: "the file system is read-only: choose another folder",
+}
+
+
+def mendable(error: OSError) -> bool:
+    """Whether a file system fault is one that the user can mend: a full disk, a quota, a permission."""
+    return error.errno in _ADVICE
+
+
+def describe_os_error(error: OSError, path: str | os.PathLike | None = None) -> str:
+    """One line that names the path (by default the error's own) and says what to do."""
+    path = path if path is not None else error.filename
+    reason = _ADVICE.get(error.errno, error.strerror or str(error))
+    return f"{os.fsdecode(path)}: {reason}" if path is not None else reason
+
+
+@contextmanager
+def told_plainly(path: str | os.PathLike) -> Iterator[None]:
+    """Turns every `OSError` of the block, which writes `path`, into a `UserError` that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {describe_os_error(error, path)}") from error
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """The files in a folder and below it, sorted; hidden folders, and what vanishes meanwhile, are left out."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names]
+    return sorted(found)
+
+
+def write_atomic(path: str | os.PathLike, content: bytes) -> None:
+    """Writes a file so that readers see the old content or the new one, never a part; makes its folder.
+
+    Raises:
+      UserError: the disk is full or the folder unwritable; the old content is then still there.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with told_plainly(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def plain(value: Any) -> Any:
+    """NumPy and JAX scalars and arrays as Python's; NaN and infinity, which JSON lacks, as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return plain(np.asarray(value).tolist()) if hasattr(value, "__array__") else str(value)
+
+
+def write_json_atomic(path: str | os.PathLike, content: Any) -> None:
+    """Writes `plain(content)` as indented JSON; see `write_atomic`."""
+    write_atomic(path, (json.dumps(plain(content), indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+      UserError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {describe_os_error(error, path)}") from error
+    except ValueError as error:
+        raise UserError(f"{os.fsdecode(path)} is not a JSON file ({error}): delete or restore it") from error
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last line that a killed process left without its end is left out.
+
+    Raises:
+      UserError: no such file, or another line is not JSON with a step.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        folder, name = os.path.split(os.fsdecode(path))
+        raise UserError(f"{folder} is not a run folder (no {name}): give the --workdir of a run") from error
+    except OSError as error:
+        raise UserError(f"cannot read {describe_os_error(error, path)}") from error
+    lines = []
+    for number, text in enumerate(content.split(b"\n")[:-1], start=1):
+        try:
+            line = json.loads(text)
+            line["step"] + 0
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{os.fsdecode(path)}: line {number} is damaged; delete that line") from error
+        lines.append(line)
+    return lines

@@ -1,0 +1,57 @@
+"""A folder that appears whole or not at all: made in a hidden one beside it, and put in place by a rename."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from crcfp_jax.common.files import told_plainly
+
+
+@contextmanager
+def placed(final: Path, mark: str) -> Iterator[Path]:
+    """Gives an empty hidden folder; when the block ends, it takes the place of `final`.
+
+    When the block raises, nothing stays behind and an older `final` is as before. The caller holds a lock, so that no
+    other process makes the same folder.
+
+    Args:
+        final: the folder; its parents are made.
+        mark: name of a file that every complete one has.
+
+    Raises:
+        UserError: the folder can't be written.
+    """
+    part, old = _beside(final)
+    recover(final, mark)
+    with told_plainly(final):
+        part.mkdir(parents=True)
+    try:
+        yield part
+        with told_plainly(final):
+            if final.exists():
+                os.rename(final, old)
+            os.rename(part, final)
+    finally:
+        recover(final, mark)
+
+
+def recover(final: Path, mark: str) -> None:
+    """Removes what a process that was killed left of `placed`, and puts a folder back that it had moved away.
+
+    Raises:
+        UserError: the folder can't be put back.
+    """
+    part, old = _beside(final)
+    shutil.rmtree(part, ignore_errors=True)
+    if not final.exists() and (old / mark).is_file():
+        with told_plainly(final):
+            os.rename(old, final)
+    with suppress(OSError):
+        (old / mark).unlink()  # first: what is deleted in part must not be taken for complete
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(final: Path) -> tuple[Path, Path]:
+    return final.with_name(f".{final.name}.part"), final.with_name(f".{final.name}.old")

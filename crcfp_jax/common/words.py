@@ -1,0 +1,9 @@
+"""Numbers as people read them."""
+
+
+def duration(seconds: float | int) -> str:
+    """A time in the two units that matter, such as '2 h 05 min', '3 min 20 s' or '12 s'."""
+    seconds = round(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    return f"{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{seconds} s"

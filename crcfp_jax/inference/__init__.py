@@ -1,1 +1,0 @@
-"""From a trained model to whole slides: reading, tiling, prediction and writing."""

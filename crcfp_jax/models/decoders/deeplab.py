@@ -1,0 +1,102 @@
+"""DeepLab decoders: from backbone outputs to the features that every head shares."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from crcfp_jax.models.encoders.resnet import STANDARD_WIDTH
+from crcfp_jax.models.layers.convolution import Convolution
+from crcfp_jax.models.layers.normalisation import Normalisation
+
+DECODERS = ("v3", "v3plus")
+RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # dilation of the atrous branches by output stride (Chen et al. 2017)
+
+Length = int | Any  # pixels; a symbolic expression while a network is exported for any shape
+
+
+class ConvolutionUnit(nn.Module):
+    """Convolution, normalisation, ReLU."""
+
+    features: int
+    normalisation: Normalisation
+    size: int = 1
+    dilation: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, inputs: Float[Array, "*streams b h w c"], *, train: bool
+    ) -> Float[Array, "*streams b h w features"]:
+        x = Convolution(self.features, size=self.size, dilation=self.dilation, dtype=self.dtype, name="conv")(inputs)
+        return nn.relu(self.normalisation(x, train=train, name="bn"))
+
+
+class SpatialPyramidPooling(nn.Module):
+    """Atrous spatial pyramid pooling: 1x1, three dilated 3x3 and image pooling, joined by a 1x1 convolution.
+
+    The pooled branch has one position an image, so that its batch statistics come from as many values as the batch
+    (over all replicas) has images: with one image it is the constant `bias`, and its gradient vanishes. No dropout at
+    the end (torchvision has one): the encoder stays deterministic, perturbations belong to the auxiliary classifiers.
+    """
+
+    features: int
+    output_stride: int
+    normalisation: Normalisation
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, inputs: Float[Array, "*streams b h w c"], *, train: bool
+    ) -> Float[Array, "*streams b h w features"]:
+        def unit(x, name, **options):
+            settings = {"normalisation": self.normalisation, "dtype": self.dtype, "name": name}
+            return ConvolutionUnit(self.features, **settings, **options)(x, train=train)
+
+        branches = [unit(inputs, "pointwise")]
+        for rate in RATES[self.output_stride]:
+            branches.append(unit(inputs, f"atrous_{rate}", size=3, dilation=rate))
+        pooled = jnp.mean(inputs, axis=(-3, -2), keepdims=True, dtype=jnp.float32).astype(self.dtype)
+        branches.append(jnp.broadcast_to(unit(pooled, "image_pooling"), branches[0].shape))
+        return unit(jnp.concatenate(branches, axis=-1), "project")
+
+
+class Decoder(nn.Module):
+    """The decoder of DeepLab-v3 (the paper's network) or DeepLab-v3+ (the authors' release).
+
+    'v3' (Chen et al. 2017): pyramid pooling, then a 3x3 convolution; features at the output stride.
+    'v3plus' (Chen et al. 2018): the pyramid's output is resized to stride 4, joined with a 48-channel projection of
+    the backbone's first stage, then two 3x3 convolutions; features at stride 4.
+    """
+
+    decoder: str  # one of DECODERS
+    output_stride: int
+    normalisation: Normalisation
+    width: int = STANDARD_WIDTH  # 64 gives 256 features and a projection to 48
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, low: Float[Array, "*streams b h1 w1 c1"], high: Float[Array, "*streams b h4 w4 c4"], *, train: bool
+    ) -> Float[Array, "*streams b h w c"]:
+        """Takes the backbone's outputs at stride 4 (`low`) and at the output stride (`high`)."""
+        features = 4 * self.width
+        settings = {"normalisation": self.normalisation, "dtype": self.dtype}
+        x = SpatialPyramidPooling(features, self.output_stride, **settings, name="pyramid")(high, train=train)
+        if self.decoder == "v3plus":
+            low_features = 48 * self.width // STANDARD_WIDTH
+            low = ConvolutionUnit(low_features, **settings, name="low_level")(low, train=train)
+            x = resize(x, low.shape[-3], low.shape[-2])
+            x = jnp.concatenate([x, low], axis=-1)
+            x = ConvolutionUnit(features, size=3, **settings, name="fuse")(x, train=train)
+        return ConvolutionUnit(features, size=3, **settings, name="refine")(x, train=train)
+
+
+def resize(
+    inputs: Float[Array, "*streams b h w c"], height: Length, width: Length
+) -> Float[Array, "*streams b height width c"]:
+    """Bilinear interpolation with half-pixel centres, as PyTorch's `interpolate(align_corners=False)`."""
+    shape = (*inputs.shape[:-3], height, width, inputs.shape[-1])
+    return jax.image.resize(inputs, shape, method="bilinear", antialias=False)

@@ -1,0 +1,1 @@
+"""Encoders: from pixels to features, their pretrained weights and the pixel statistics that these expect."""

@@ -1,0 +1,148 @@
+"""ResNet v1 (He et al. 2016), dilated to an output stride of 8 or 16."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from crcfp_jax.models.layers.convolution import Convolution
+from crcfp_jax.models.layers.normalisation import Normalisation
+
+# name: (blocks of each stage, whether the blocks are bottlenecks)
+BACKBONES = {
+    "resnet18": ((2, 2, 2, 2), False),
+    "resnet34": ((3, 4, 6, 3), False),
+    "resnet50": ((3, 4, 6, 3), True),
+    "resnet101": ((3, 4, 23, 3), True),
+}
+STANDARD_WIDTH = 64
+
+
+class BlockPlan(NamedTuple):
+    """A block's place, stride and dilations; see `Block`."""
+
+    stage: int  # 0 to 3
+    index: int  # in its stage
+    stride: int
+    first_dilation: int
+    dilation: int
+
+    @property
+    def name(self) -> str:
+        """The name of its parameters."""
+        return f"layer{self.stage + 1}_{self.index}"
+
+
+def plan_blocks(backbone: str, output_stride: int) -> Iterator[BlockPlan]:
+    """All blocks in order: stages that would go beyond the output stride are dilated instead."""
+    reached_stride, dilation = 4, 1
+    for stage, count in enumerate(BACKBONES[backbone][0]):
+        stride, first_dilation = (1 if stage == 0 else 2), dilation
+        if reached_stride * stride > output_stride:
+            dilation, stride = dilation * stride, 1
+        reached_stride *= stride
+        yield BlockPlan(stage, 0, stride, first_dilation, dilation)
+        for index in range(1, count):
+            yield BlockPlan(stage, index, 1, dilation, dilation)
+
+
+class Block(nn.Module):
+    """One residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1 with four times the channels at the end.
+
+    A stride sits on the (first) 3x3 convolution, as in torchvision and timm, not on the 1x1 before it (He et al.).
+    `first_dilation` differs from `dilation` in the first block of a dilated stage (torchvision, timm): the strided
+    convolution there keeps the dilation of the stage before.
+    """
+
+    channels: int
+    bottleneck: bool
+    stride: int
+    first_dilation: int
+    dilation: int
+    normalisation: Normalisation
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, inputs: Float[Array, "*streams b h w c"], train: bool
+    ) -> Float[Array, "*streams b out_h out_w out_c"]:
+        def convolution(x, channels, name, **options):
+            return Convolution(channels, dtype=self.dtype, name=name, **options)(x)
+
+        def normalise(x, name):
+            return self.normalisation(x, train=train, name=name)
+
+        first = {"size": 3, "stride": self.stride, "dilation": self.first_dilation}
+        if self.bottleneck:
+            out_channels = 4 * self.channels
+            x = nn.relu(normalise(convolution(inputs, self.channels, "conv1"), "bn1"))
+            x = nn.relu(normalise(convolution(x, self.channels, "conv2", **first), "bn2"))
+            x = normalise(convolution(x, out_channels, "conv3"), "bn3")
+        else:
+            out_channels = self.channels
+            x = nn.relu(normalise(convolution(inputs, out_channels, "conv1", **first), "bn1"))
+            x = normalise(convolution(x, out_channels, "conv2", size=3, dilation=self.dilation), "bn2")
+        if self.stride != 1 or inputs.shape[-1] != out_channels:
+            inputs = convolution(inputs, out_channels, "downsample_conv", stride=self.stride)
+            inputs = normalise(inputs, "downsample_bn")
+        return nn.relu(x + inputs)
+
+
+class ResNet(nn.Module):
+    """The backbone without its classifier.
+
+    Layers carry timm's and torchvision's names (`layer1_0` is their `layer1.0`, `downsample_conv` and
+    `downsample_bn` their `downsample.0` and `downsample.1`), which `pretrained` relies on. Convolutions start as in
+    torchvision; every normalisation scale starts at 1, the last one of a block too (torchvision's default).
+    """
+
+    backbone: str  # a key of BACKBONES
+    output_stride: int  # 8 or 16
+    normalisation: Normalisation
+    width: int = STANDARD_WIDTH  # channels of the stem; every other layer in proportion
+    rematerialise: bool = False  # keep only the blocks' inputs for the gradient and compute the rest again
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "*streams b h w 3"], *, train: bool
+    ) -> tuple[Float[Array, "*streams b h1 w1 c1"], Float[Array, "*streams b h4 w4 c4"]]:
+        """Returns the first stage's output (stride 4) and the last stage's (the output stride)."""
+        x = Convolution(self.width, size=7, stride=2, dtype=self.dtype, name="conv1")(images)
+        x = nn.relu(self.normalisation(x, train=train, name="bn1"))
+        x = max_pool(x)
+        block_type = nn.remat(Block, static_argnums=(2,)) if self.rematerialise else Block  # argument 2: train
+        for plan in plan_blocks(self.backbone, self.output_stride):
+            x = block_type(
+                channels=self.width * 2**plan.stage,
+                bottleneck=BACKBONES[self.backbone][1],
+                stride=plan.stride,
+                first_dilation=plan.first_dilation,
+                dilation=plan.dilation,
+                normalisation=self.normalisation,
+                dtype=self.dtype,
+                name=plan.name,
+            )(x, train)
+            if plan.stage == 0:
+                low = x
+        return low, x
+
+
+def max_pool(inputs: Float[Array, "*streams b h w c"]) -> Float[Array, "*streams b out_h out_w c"]:
+    """3x3 maximum at stride 2; the border of one pixel (PyTorch's padding) never wins.
+
+    Written as a maximum of shifted images: on a CPU the gradient of XLA's window reduction takes eight times as long
+    in float32. The type of the comparison is float32 for the same reason.
+    """
+    height, width = ((length + 1) // 2 for length in inputs.shape[-3:-1])
+    borders = [(0, 0)] * (inputs.ndim - 3) + [(1, 1), (1, 1), (0, 0)]
+    padded = jnp.pad(inputs.astype(jnp.float32), borders, constant_values=-jnp.inf)
+    shifted = [
+        padded[..., row : row + 2 * height - 1 : 2, column : column + 2 * width - 1 : 2, :]
+        for row in range(3)
+        for column in range(3)
+    ]
+    return functools.reduce(jnp.maximum, shifted).astype(inputs.dtype)

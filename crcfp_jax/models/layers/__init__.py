@@ -1,0 +1,1 @@
+"""The layers that encoders, decoders and heads are built of."""

@@ -1,0 +1,218 @@
+"""Checkpoints of a run, one numbered folder a step; the only part of training that touches Orbax.
+
+A checkpoint holds four items: `model` (parameters and the statistics that inference uses), `train` (everything else a
+step changes), `data` (the loader's state) and `config` (settings, and check sums of the other items). Inference reads
+`model` alone.
+"""
+
+import json
+import logging
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import told_plainly
+from crcfp_jax.training.parallel import local_copy
+from crcfp_jax.training.state import TrainState
+
+# Orbax logs every save and restore in several lines and every fault with a traceback of its own; what a user has to
+# know of them is told here and by the training loop.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+ITEMS = ("model", "train", "data", "config")
+
+
+def digest(tree: Any) -> int:
+    """CRC-32 over the bytes of every array of a replicated tree, in the tree's order.
+
+    The store below Orbax checks its index but not the arrays themselves: without this, a flipped bit would train on.
+    """
+    code = 0
+    for leaf in jax.tree.leaves(tree):
+        array = leaf if isinstance(leaf, np.ndarray) else np.asarray(leaf.addressable_data(0))
+        code = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), code)
+    return code
+
+
+def digest_json(values: dict) -> int:
+    """CRC-32 of JSON values."""
+    return zlib.crc32(json.dumps(values, sort_keys=True).encode())
+
+
+def _split(state: TrainState, inference_stats: Any) -> dict[str, Any]:
+    """A state as the two items that hold its arrays."""
+    rest = {name: getattr(state, name) for name in ("step", "batch_stats", "opt_state", "bank", "teacher")}
+    return {"model": {"params": state.params, "batch_stats": inference_stats}, "train": rest}
+
+
+class Checkpoints:
+    """The checkpoints under `<workdir>/checkpoints`."""
+
+    def __init__(self, workdir: Path, *, keep: int = 2, read_only: bool = False):
+        """Opens the folder; leftovers of a save that was killed are removed.
+
+        Args:
+            workdir: run folder.
+            keep: newest checkpoints kept, beside the one with the best validation mIoU.
+            read_only: for evaluation: the folder is left as it is.
+
+        Raises:
+            UserError: the folder can't be made, or a stored score can't be read.
+        """
+        self.folder = workdir.resolve() / "checkpoints"
+
+        def score(metrics: dict[str, float]) -> float:
+            return metrics["mean_iou"]
+
+        policies = [
+            preservation_policy.LatestN(keep),
+            preservation_policy.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False),
+        ]
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+            best_fn=score,  # without it Orbax keeps the scores in memory only
+            cleanup_tmp_directories=not read_only,
+            enable_async_checkpointing=False,
+            create=not read_only,
+            read_only=read_only,
+        )
+        try:
+            with told_plainly(self.folder):
+                self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=ITEMS)
+        except ValueError as error:  # it reads every checkpoint's scores
+            raise UserError(
+                f"{self.folder}: the scores of a checkpoint can't be read ({error}): delete the damaged file "
+                "STEP/metrics/metrics, the checkpoint then counts as not evaluated"
+            ) from error
+
+    def steps(self) -> list[int]:
+        """Steps that have a complete checkpoint, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def best_step(self) -> int:
+        """The step with the highest validation mIoU.
+
+        Raises:
+            UserError: no checkpoint has been evaluated.
+        """
+        metrics = {step: self._manager.metrics(step) for step in self.steps()}
+        scores = {step: values["mean_iou"] for step, values in metrics.items() if values}
+        if not scores:
+            raise UserError(f"{self.folder}: no checkpoint has a validation score to select the best by")
+        return max(scores, key=lambda step: (scores[step], step))
+
+    def save(
+        self, state: TrainState, inference_stats: Any, data: dict, config: dict, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Writes a checkpoint of `state.step`: whole or not at all.
+
+        Args:
+            inference_stats: batch statistics for inference (`state.batch_stats` itself, or recalibrated ones).
+            data: state of the loader, JSON.
+            config: settings of the run, JSON.
+            metrics: {'mean_iou': ...} on the validation split, where it was just evaluated.
+
+        Raises:
+            UserError: the disk is full or the folder can't be written.
+        """
+        arrays = _split(state, inference_stats)
+        sums = {name: digest(tree) for name, tree in arrays.items()} | {"data": digest_json(data)}
+        self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
+        with told_plainly(self.folder):
+            self._manager.save(
+                int(local_copy(state.step)),
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardSave(arrays["model"]),
+                    train=ocp.args.StandardSave(arrays["train"]),
+                    data=ocp.args.JsonSave(data),
+                    config=ocp.args.JsonSave({"config": config, "digest": sums}),
+                ),
+                metrics=metrics,
+                force=True,
+            )
+            self._manager.wait_until_finished()
+
+    def _check_space(self, size: int) -> None:
+        """Raises UserError where a checkpoint of `size` bytes can't fit.
+
+        Orbax, run into a full disk, says so in hundreds of lines, most of them about its own event loop.
+        """
+        free = shutil.disk_usage(self.folder).free
+        if free < size:
+            raise UserError(
+                f"{self.folder}: a checkpoint takes {size / 2**20:.0f} MiB and the disk has {free / 2**20:.0f} MiB "
+                "free: make space or choose another --workdir"
+            )
+
+    def restore(self, step: int, template: TrainState) -> tuple[TrainState, dict]:
+        """Reads a whole checkpoint onto the devices of `template`, a state of the same shapes.
+
+        Returns:
+            The state and the loader's state.
+
+        Raises:
+            UserError: the checkpoint is damaged.
+        """
+        abstract = jax.tree.map(ocp.tree.to_shape_dtype_struct, _split(template, template.batch_stats))
+        items = self._read(
+            step,
+            model=ocp.args.StandardRestore(abstract["model"]),
+            train=ocp.args.StandardRestore(abstract["train"]),
+            data=ocp.args.JsonRestore(),
+            config=ocp.args.JsonRestore(),
+        )
+        self._check(step, items, ("model", "train", "data"))
+        train = items["train"]
+        return TrainState(params=items["model"]["params"], **train), items["data"]
+
+    def restore_model(self, step: int, template: Any) -> Any:
+        """Reads the variables for inference, {'params', 'batch_stats'}, as `template` (shapes and shardings) says.
+
+        Raises:
+            UserError: the checkpoint is damaged.
+        """
+        items = self._read(step, model=ocp.args.StandardRestore(template), config=ocp.args.JsonRestore())
+        self._check(step, items, ("model",))
+        return items["model"]
+
+    def config(self, step: int) -> dict:
+        """Reads the settings that a checkpoint was written with."""
+        return self._read(step, config=ocp.args.JsonRestore())["config"]["config"]
+
+    def _read(self, step: int, **arguments: Any) -> Any:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**arguments))
+        except Exception as error:  # Orbax and TensorStore raise whatever the damaged file led them to
+            raise self._damaged(step, str(error)) from error
+
+    def _check(self, step: int, items: Any, names: tuple[str, ...]) -> None:
+        for name in names:
+            found = digest_json(items[name]) if name == "data" else digest(items[name])
+            if found != items["config"]["digest"][name]:
+                raise self._damaged(step, f"the check sum of its item {name!r} differs")
+
+    def _damaged(self, step: int, reason: str) -> UserError:
+        earlier = [s for s in self.steps() if s < step]
+        advice = (
+            f"resume from step {earlier[-1]} with --previous_checkpoint, or give another --workdir"
+            if earlier
+            else "there is no earlier one; give another --workdir"
+        )
+        short = " ".join(reason.split())[:200]
+        return UserError(f"checkpoint {self.folder / str(step)} is damaged ({short}): {advice}")
+
+    def discard_from(self, step: int) -> None:
+        """Deletes the checkpoints of `step` and later, so that a run that went back can write them again."""
+        for later in [s for s in self.steps() if s >= step]:
+            self._manager.delete(later)
+
+    def close(self) -> None:
+        """Waits for writes under way and releases the folder."""
+        self._manager.close()

@@ -1,0 +1,90 @@
+"""The settings of a run folder, and what may change when it is resumed."""
+
+import json
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.config import default
+from crcfp_jax.runs.parts import Parts
+
+# What changes neither the network, nor the examples, nor the order of the steps; but for `train.steps`, which is told.
+CHANGEABLE = (
+    "data.dir", "data.threads", "data.prefetch", "train.log_every", "train.picture_every", "train.parallel",
+    "train.steps", "contrastive.chunk", "checkpoint.every", "checkpoint.keep", "evaluation.every",
+    "evaluation.batch_size", "model.pretrained", "model.rematerialise",
+)  # fmt: skip
+
+
+def settings(parts: Parts) -> dict:
+    """The settings as JSON, with the data set's fingerprint: what a checkpoint remembers of its run."""
+    return json.loads(parts.config.to_json()) | {"data_fingerprint": parts.data_set.fingerprint}
+
+
+def load_config(values: dict, source: Path) -> ConfigDict:
+    """The locked settings from their JSON, read from `source`; keys that it lacks have their default.
+
+    Raises:
+        UserError: a key that this version doesn't know.
+    """
+    config = default()
+    stored = {key: value for key, value in _in_present_terms(values).items() if key != "data_fingerprint"}
+    unknown = sorted(_flat(stored).keys() - _flat(config.to_dict()).keys())
+    if unknown:
+        raise UserError(f"{source}: config.{unknown[0]} is unknown to this version: it was written by another one")
+    config.update(stored)
+    return config
+
+
+def _in_present_terms(values: dict) -> dict:
+    """Stored settings in the words of this version: the whole view was a share of a tile's sides, not a scale.
+
+    The oldest runs flipped left and right only, when there was no choice.
+    """
+    data, defaults = {"flips": "horizontal"} | dict(values.get("data", {})), default().data
+    values = values | {"data": data}
+    if "whole_view_scale" in data:
+        return values
+    share = data.pop("whole_view_share", 1.0)  # the oldest runs have none, and saw the whole tile
+    scale = data.get("side", defaults.side) / (share * data.get("base_size", defaults.base_size))
+    # The shares of shipped configs were the scale 0.8, rounded to two or three digits.
+    return values | {"data": data | {"whole_view_scale": 0.8 if abs(scale - 0.8) < 0.005 else scale}}
+
+
+def _flat(values: dict, prefix: str = "") -> dict[str, object]:
+    flat = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def check_resumable(stored: dict, current: dict, folder: Path) -> list[str]:
+    """Compares the settings of a stored run with the current ones.
+
+    Returns:
+        One line for each harmless difference that the user may want to know of.
+
+    Raises:
+        UserError: a difference that makes it another run, naming every key.
+    """
+    old, new = _flat(_in_present_terms(stored)), _flat(current)
+    # A setting newer than the run had its default's effect then: defaults of new settings are chosen so.
+    defaults = _flat(json.loads(default().to_json()))
+    old = {key: defaults[key] for key in new.keys() & defaults.keys()} | old
+    differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    forbidden = [key for key in differing if key not in CHANGEABLE]
+    if "data_fingerprint" in forbidden and "data.name" not in forbidden:
+        raise UserError(
+            f"{folder} was trained on another build of data set {current['data']['name']!r} "
+            f"(data_fingerprint {old['data_fingerprint']}, now {new['data_fingerprint']}): give another --workdir"
+        )
+    if forbidden:
+        changes = ", ".join(f"config.{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in forbidden)
+        raise UserError(f"{folder} holds a run with other settings: {changes}; undo that or give another --workdir")
+    if "train.steps" in differing:
+        return [
+            f"config.train.steps was {old['train.steps']}, now {new['train.steps']}: the learning rate's decay and the "
+            "supervised beginning, which are shares of it, are stretched"
+        ]
+    return []

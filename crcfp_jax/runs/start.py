@@ -1,0 +1,100 @@
+"""How a run begins: from random or pretrained weights, or from a checkpoint of its own."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import read_json, write_json_atomic
+from crcfp_jax.models.encoders.pretrained import load_pretrained
+from crcfp_jax.runs.checkpoint import Checkpoints
+from crcfp_jax.runs.parts import Parts
+from crcfp_jax.runs.settings import check_resumable, settings
+from crcfp_jax.training import parallel
+from crcfp_jax.training.state import TrainState, create_state, initialise_variables
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where a run goes on from."""
+
+    state: TrainState
+    loader_state: dict | None  # None: from the first example
+    seconds: float  # trained before
+    notes: list[str]  # for the user
+
+
+def start_run(parts: Parts, workdir: Path, checkpoints: Checkpoints, mesh: Mesh, *, previous_checkpoint: bool) -> Start:
+    """The state to go on from, on every device of `mesh`; writes config.json.
+
+    Args:
+        previous_checkpoint: leave out the newest checkpoint; it is deleted once the one before has been read.
+
+    Raises:
+        UserError: the folder belongs to another run, or the checkpoint to go on from is damaged.
+    """
+    steps, total = checkpoints.steps(), parts.config.train.steps
+    notes = _check_folder(parts, workdir, checkpoints, steps)
+    left_out = None
+    if previous_checkpoint:
+        if len(steps) < 2:
+            raise UserError(f"--previous_checkpoint: {checkpoints.folder} has no checkpoint before the newest")
+        left_out = steps.pop()
+    if steps and steps[-1] > total:
+        raise UserError(
+            f"{workdir} is at step {steps[-1]} already, past config.train.steps={total}: raise it or give another "
+            "--workdir"
+        )
+    pretrained = None if steps else _pretrained(parts)
+    sharding = parallel.replicated(mesh)
+    state = create_state(
+        parts.network(), parts.method, parts.config, parts.optimizer, sharding=sharding, pretrained=pretrained
+    )
+    loader_state, seconds = None, 0.0
+    if steps:
+        state, data = checkpoints.restore(steps[-1], state)
+        if left_out is not None:
+            checkpoints.discard_from(left_out)
+        loader_state, seconds = data["loader"], data["seconds"]
+        notes.append(f"resumed from step {steps[-1]}")
+    if jax.process_index() == 0:
+        if not steps or steps[-1] < total:
+            _set_aside_result(workdir, steps[-1] if steps else 0)
+        write_json_atomic(workdir / "config.json", settings(parts))
+    return Start(state, loader_state, seconds, notes)
+
+
+def _check_folder(parts: Parts, workdir: Path, checkpoints: Checkpoints, steps: list[int]) -> list[str]:
+    """What the user may want to know of a stored run; raises UserError where the folder belongs to another one."""
+    stored = workdir / "config.json"
+    if steps:
+        try:
+            before = checkpoints.config(steps[-1])
+        except UserError:  # damaged: restoring it will say so, unless it is left out
+            before = read_json(stored) if stored.is_file() else settings(parts)
+    elif stored.is_file() and (workdir / "result.json").is_file():  # finished, its checkpoints cleared away
+        before = read_json(stored)
+    else:
+        return []
+    return check_resumable(before, settings(parts), workdir)
+
+
+def _pretrained(parts: Parts) -> Any:
+    """Weights that the backbone starts from, or None for random ones."""
+    config = parts.config
+    if not config.model.pretrained:
+        return None
+    network, side = parts.network(), config.data.side
+    random = jax.jit(lambda key: initialise_variables(network, key, side))(jax.random.key(config.seed))
+    return load_pretrained(config.model.pretrained, jax.tree.map(np.asarray, random))
+
+
+def _set_aside_result(workdir: Path, step: int) -> None:
+    """Renames the result of a run that now goes on from `step`: the run will be at another one."""
+    result = workdir / "result.json"
+    if result.is_file():
+        result.replace(workdir / f"result_{step:06d}.json")

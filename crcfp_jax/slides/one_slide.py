@@ -1,0 +1,153 @@
+"""One picture, from its file to its results."""
+
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import told_plainly
+from crcfp_jax.portable_model.card import Card
+from crcfp_jax.slides.engine import Predict, Timing, predict_canvas
+from crcfp_jax.slides.options import Options
+from crcfp_jax.slides.plan import Plan, plan_picture, remarks
+from crcfp_jax.slides.strips import band_height
+from crcfp_jax.slides.writing.areas import AreaCount, AreaWriter
+from crcfp_jax.slides.writing.band import OutputGrid
+from crcfp_jax.slides.writing.geojson import GeoJsonWriter
+from crcfp_jax.slides.writing.mask import PNG_PIXELS, MaskWriter
+from crcfp_jax.slides.writing.output import Output, Writer
+from crcfp_jax.slides.writing.overlay import OverlayWriter
+from crcfp_jax.slides.writing.planes import ProbabilityWriter, UncertaintyWriter
+from data_pipelines.reading.open import open_slide
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model ready to run."""
+
+    card: Card
+    predict: Predict
+    devices: int  # that share a batch
+
+
+def predict_picture(
+    predictor: Predictor,
+    path: Path,
+    folder: Path,
+    options: Options,
+    *,
+    pool: Executor,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Writes the wanted files of a picture into a folder.
+
+    Args:
+        predictor: a model on its devices.
+        path: the picture.
+        folder: an empty folder.
+        options: how.
+        pool: threads that read.
+        advance: called with the windows just done and all windows.
+
+    Returns:
+        What result.json says of the picture: JSON.
+
+    Raises:
+        UserError: the picture can't be read, nothing tells its pixel size, or the disk is full.
+    """
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        plan = plan_picture(stack.enter_context(open_slide(path)), predictor.card, options)
+        _check_space(folder, plan.grid, options, len(predictor.card.classes))
+        with told_plainly(folder.parent):
+            writers = _open_writers(stack, folder, plan, predictor.card, options)
+        size = (plan.view.size[0], plan.view.size[1])
+        output = Output(size, plan.grid, plan.tissue, writers, num_classes=len(predictor.card.classes))
+        advance(0, plan.count)
+        with told_plainly(folder.parent):
+            timing = predict_canvas(
+                plan.view,
+                plan.tiling,
+                plan.windows,
+                predictor.predict,
+                output.write,
+                channels=len(predictor.card.classes) + ("uncertainty" in options.formats),
+                devices=predictor.devices,
+                batch_size=options.batch_size,
+                pool=pool,
+                band_height=band_height(plan.view.size[1]),
+                advance=lambda done: advance(done, plan.count),
+            )
+            output.finish()
+    files = sorted(file.name for file in folder.iterdir())
+    return _report(plan, predictor.card, options, output.areas, files, timing, time.perf_counter() - started)
+
+
+def _check_space(folder: Path, grid: OutputGrid, options: Options, classes: int) -> None:
+    """Raises UserError where the rows that are kept aside until a file can be written can't fit."""
+    pixels = grid.height * grid.width
+    planes = ("mask" in options.formats) + classes * ("probabilities" in options.formats)  # bytes a pixel
+    planes += 2 * ("uncertainty" in options.formats and pixels > PNG_PIXELS)
+    needed = pixels * planes * 4 // 3  # with the lower levels of the pyramids
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder.parent}: the results take at least {needed / 2**20:.0f} MiB while they are made and the disk has "
+            f"{free / 2**20:.0f} MiB free: make space or choose another --output"
+        )
+
+
+def _open_writers(stack: ExitStack, folder: Path, plan: Plan, card: Card, options: Options) -> list[Writer]:
+    """The writers of the wanted files, each given up at the end of `stack` if it has not been finished."""
+    grid = plan.grid
+    make = {
+        "mask": lambda: MaskWriter(folder, grid, card.classes),
+        "overlay": lambda: OverlayWriter(folder, grid, card.classes, plan.slide),
+        "geojson": lambda: GeoJsonWriter(folder, grid, card.classes),
+        "csv": lambda: AreaWriter(folder, grid, card.classes),
+        "probabilities": lambda: ProbabilityWriter(folder, grid, card.classes),
+        "uncertainty": lambda: UncertaintyWriter(folder, grid),
+    }
+    writers = []
+    for name in options.formats:
+        writers.append(make[name]())
+        stack.callback(writers[-1].close)
+    return writers
+
+
+def _report(
+    plan: Plan, card: Card, options: Options, count: AreaCount, files: list[str], timing: Timing, seconds: float
+) -> dict[str, Any]:
+    millimetres2 = (plan.grid.microns_per_pixel / 1000) ** 2  # of a pixel
+    of = len(plan.tiling.tops) * len(plan.tiling.lefts)
+    megapixels = plan.view.size[0] * plan.view.size[1] / 1e6 * plan.count / of
+    return {
+        "input": {
+            "size": list(plan.slide.size),
+            "microns_per_pixel": plan.microns_per_pixel,
+            "notes": [*plan.slide.notes, *remarks(plan, card, options)],
+        },
+        "output": {
+            "size": [plan.grid.height, plan.grid.width],
+            "microns_per_pixel": plan.grid.microns_per_pixel,
+            "files": files,
+        },
+        "tissue_share": None if plan.tissue is None else plan.tissue.share,
+        "areas": {
+            info.name: {"pixels": pixels, "mm2": pixels * millimetres2, "share": share}
+            for info, pixels, share in zip(card.classes, count.pixels.tolist(), count.shares, strict=True)
+        },
+        "network": {"size": list(plan.view.size), "windows": plan.count, "of": of, "megapixels": megapixels},
+        "timing": {
+            "seconds": seconds,
+            "network_seconds": timing.seconds,
+            "compile_seconds": timing.compiling,
+            "device_busy": timing.busy,
+            "megapixels_per_second": megapixels / seconds,
+        },
+    }

@@ -1,0 +1,57 @@
+"""How pictures are predicted: what a command line may choose."""
+
+from dataclasses import dataclass
+
+from crcfp_jax.common.errors import UserError
+from data_pipelines.scale import PLAUSIBLE
+
+FORMATS = ("mask", "overlay", "geojson", "csv", "probabilities", "uncertainty")
+LEAST_SIDE = 32  # network pixels
+GREATEST_OVERLAP = 0.75  # of a window's side; 16 times the work of none
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices for every picture of a command line.
+
+    Raises:
+        UserError: a number that can't be used; names its option.
+    """
+
+    microns_per_pixel: float | None  # of the pictures, instead of what their files say
+    side: int  # network pixels of a window
+    overlap: float  # share of the side
+    batch_size: int  # windows on each device
+    tissue_only: bool
+    formats: tuple[str, ...]  # of FORMATS
+
+    def __post_init__(self):
+        if self.microns_per_pixel is not None and not PLAUSIBLE[0] <= self.microns_per_pixel <= PLAUSIBLE[1]:
+            raise UserError(
+                f"--mpp {self.microns_per_pixel}: give µm per pixel, between {PLAUSIBLE[0]:g} and {PLAUSIBLE[1]:g}"
+            )
+        if self.side < LEAST_SIDE:
+            raise UserError(f"--tile {self.side}: give at least {LEAST_SIDE} pixels")
+        if not 0 <= self.overlap <= GREATEST_OVERLAP:
+            raise UserError(f"--overlap {self.overlap}: give a share from 0 to {GREATEST_OVERLAP}")
+        if self.batch_size < 1:
+            raise UserError(f"--batch_size {self.batch_size}: give at least 1")
+
+    def settings(self) -> dict[str, object]:
+        """What results depend on, by the name of its option: JSON."""
+        return {
+            "--mpp": self.microns_per_pixel,
+            "--tile": self.side,
+            "--overlap": self.overlap,
+            "--tissue_only": self.tissue_only,
+            "--formats": ",".join(self.formats),
+        }
+
+
+def parse_formats(words: str) -> tuple[str, ...]:
+    """The formats of a comma-separated list, in the order of FORMATS; UserError for one that isn't known."""
+    chosen = [word.strip() for word in words.split(",") if word.strip()]
+    unknown = [word for word in chosen if word not in FORMATS]
+    if unknown or not chosen:
+        raise UserError(f"--formats {words}: {', '.join(unknown) or 'nothing'} is unknown; known: {', '.join(FORMATS)}")
+    return tuple(name for name in FORMATS if name in chosen)

@@ -1,0 +1,74 @@
+"""What is looked at of a picture: at which pixel size, in which windows, and the pixels of the output."""
+
+from dataclasses import dataclass
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.portable_model.card import Card
+from crcfp_jax.slides.options import Options
+from crcfp_jax.slides.writing.band import OutputGrid
+from crcfp_jax.slides.writing.output import output_grid
+from data_pipelines.reading.resample import View
+from data_pipelines.reading.slide import Slide
+from data_pipelines.reading.tissue import Tissue, find_tissue
+from data_pipelines.tiling import Tiling, Window, choose_windows, window_step
+
+COARSE = 1.5  # times the training images' pixel size, from which a picture lacks what the network has learnt to see
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is looked at of a picture, and at which sizes."""
+
+    slide: Slide
+    microns_per_pixel: float  # of the slide
+    view: View  # the slide as the network sees it
+    grid: OutputGrid
+    tissue: Tissue | None  # None: everything counts
+    tiling: Tiling
+    windows: list[list[Window]]
+
+    @property
+    def count(self) -> int:
+        """Windows."""
+        return sum(map(len, self.windows))
+
+
+def plan_picture(slide: Slide, card: Card, options: Options) -> Plan:
+    """Decides the sizes, finds the tissue and chooses the windows.
+
+    Raises:
+        UserError: nothing tells the slide's pixel size, or it can't be read.
+    """
+    microns_per_pixel = options.microns_per_pixel or slide.microns_per_pixel
+    if microns_per_pixel is None:
+        raise UserError(
+            f"{slide.path} doesn't say how large its pixels are: give --mpp, in µm (about 0.25 at 40x, 0.5 at 20x)"
+        )
+    view = View(slide, card.microns_per_pixel / microns_per_pixel)
+    height, width = view.size
+    tissue = find_tissue(slide, microns_per_pixel) if options.tissue_only else None
+    side = options.side
+
+    def wanted(top: int, left: int) -> bool:
+        if tissue is None:
+            return True
+        return tissue.touches(top, left, min(side, height - top), min(side, width - left), view.size)
+
+    tiling = Tiling(height, width, side, window_step(side, options.overlap))
+    grid = output_grid(slide.size, microns_per_pixel, view.size)
+    return Plan(slide, microns_per_pixel, view, grid, tissue, tiling, choose_windows(tiling, wanted))
+
+
+def remarks(plan: Plan, card: Card, options: Options) -> list[str]:
+    """What a user should know before trusting the result, one short line each."""
+    found = []
+    if plan.microns_per_pixel > COARSE * card.data_microns_per_pixel:
+        found.append(
+            f"its pixels of {plan.microns_per_pixel:.3g} µm are coarser than the {card.data_microns_per_pixel:.3g} µm "
+            "that the model was trained on: it lacks detail"
+        )
+    if options.side != card.window:
+        found.append(f"windows of {options.side} pixels, not the {card.window} of training: another context")
+    if plan.count == 0:
+        found.append("no tissue found; --everything looks at all of it")
+    return found

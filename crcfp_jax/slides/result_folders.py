@@ -1,0 +1,145 @@
+"""Folders of results, one a picture: made aside, put in place by one rename, kept apart between processes."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import describe_os_error, read_json, write_json_atomic
+from crcfp_jax.common.lock import Lock
+from crcfp_jax.common.staging import placed, recover
+from crcfp_jax.slides.inputs import Input
+
+RESULT = "result.json"
+_SAMPLED = 2**20  # bytes at either end of a file that tell it from another
+
+
+def identity(path: Path) -> dict[str, Any]:
+    """What tells a picture from another without reading gigabytes: its size and a digest of its ends."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        ends = file.read(_SAMPLED)
+        file.seek(max(0, size - _SAMPLED))
+        ends += file.read(_SAMPLED)
+    return {"bytes": size, "ends_sha256": hashlib.sha256(ends).hexdigest()}
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Reads a result.json.
+
+    Raises:
+        UserError: it can't be read, or is none of these.
+    """
+    result = read_json(path)
+    try:
+        given, timing = result["input"], result["timing"]
+        height, width = given["size"]
+        numbers = [height, width, given["microns_per_pixel"], timing["seconds"], timing["megapixels_per_second"]]
+        numbers += [area[key] for area in result["areas"].values() for key in ("mm2", "share")]
+        numbers += [] if result["tissue_share"] is None else [result["tissue_share"]]
+        whole = isinstance(result["settings"], dict) and all(isinstance(number, int | float) for number in numbers)
+        if not whole or not given["identity"]:
+            raise TypeError
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is no result of crcfp-jax: give another --output") from error
+    return result
+
+
+class ResultFolders:
+    """The results below one output folder; several processes may work on it at once."""
+
+    def __init__(self, output: Path, settings: Mapping[str, Any], *, overwrite: bool):
+        """Args:
+            output: made if it doesn't exist.
+            settings: what all results here are made with, JSON.
+            overwrite: make results again that are there with other settings or of another picture.
+
+        Raises:
+            UserError: the folder can't be written.
+        """
+        self._output, self._settings, self._overwrite = output, dict(settings), overwrite
+        self._identities: dict[str, dict[str, Any]] = {}  # by name; as the pictures were before they were read
+        with Lock(output / ".locks" / ".writable"):
+            pass
+
+    def folder(self, picture: Input) -> Path:
+        """Where the results of a picture stand once they are complete."""
+        return self._output / picture.name
+
+    def finished(self, picture: Input) -> dict[str, Any] | None:
+        """The result of a picture that is done; None where it has to be made.
+
+        Raises:
+            UserError: what is there is no result, or one of another picture or with other settings and nothing says to
+                overwrite it.
+        """
+        path = self.folder(picture) / RESULT
+        if not path.is_file():
+            if self.folder(picture).exists():
+                raise UserError(f"{self.folder(picture)} is in the way and holds no results: give another --output")
+            return None
+        result = read_result(path)
+        difference = self._difference(result, picture)
+        if difference is None:
+            return result
+        if self._overwrite:
+            return None
+        raise UserError(f"{path.parent} was made {difference}: give --overwrite or another --output")
+
+    def _difference(self, result: Mapping[str, Any], picture: Input) -> str | None:
+        for key, value in self._settings.items():
+            if (stored := result["settings"].get(key)) != value:
+                return f"with {key} {stored!r}, now {value!r}"
+        try:
+            same = result["input"]["identity"] == identity(picture.path)
+        except OSError:
+            return None  # the picture has gone; its results are as good as before
+        return None if same else f"of another file than {picture.path}"
+
+    @contextmanager
+    def making(self, picture: Input) -> Iterator[Path | None]:
+        """Gives an empty folder to write into, or None where another process makes these results or just has.
+
+        When the block ends, the folder takes its place, which `finish` has made it ready for; when it raises, nothing
+        stays behind.
+
+        Raises:
+            UserError: the picture can't be read, the folder can't be written; or as `finished`.
+        """
+        final = self.folder(picture)
+        with Lock(self._output / ".locks" / picture.name) as lock:
+            if not lock.take():
+                yield None
+                return
+            recover(final, RESULT)
+            if self.finished(picture) is not None:
+                yield None
+                return
+            try:
+                self._identities[picture.name] = identity(picture.path)
+            except OSError as error:
+                raise UserError(f"cannot read {describe_os_error(error, picture.path)}") from error
+            with placed(final, RESULT) as part:
+                yield part
+
+    def finish(self, part: Path, picture: Input, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes the result that makes a folder complete, and returns it.
+
+        Raises:
+            UserError: the picture is not the one that it was when `making` began.
+        """
+        before = self._identities.pop(picture.name)
+        try:
+            changed = identity(picture.path) != before
+        except OSError:
+            changed = True
+        if changed:
+            raise UserError(f"{picture.path} changed while it was predicted: run the command again")
+        result = {
+            "input": {"path": str(picture.path.resolve()), "identity": before} | result["input"],
+            "settings": self._settings,
+        } | {key: value for key, value in result.items() if key != "input"}
+        write_json_atomic(part / RESULT, result)
+        return result

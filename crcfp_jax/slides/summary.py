@@ -1,0 +1,170 @@
+"""What a user sees of a batch of pictures: progress, a line for each, and a table and summary.csv at the end."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import visible_files, write_atomic
+from crcfp_jax.common.words import duration
+from crcfp_jax.slides.inputs import Input
+from crcfp_jax.slides.result_folders import RESULT, read_result
+
+MOST_ROWS = 50  # of the table on the terminal; summary.csv holds all
+LOG_WIDTH = 160  # characters, where the output is no terminal, which would be taken for a narrow one
+
+
+@dataclass(frozen=True)
+class Row:
+    """A picture of the summary."""
+
+    name: str
+    state: str  # 'done', 'done before', 'busy' or 'failed'
+    result: dict[str, Any] | None = None
+    error: str = ""
+
+
+class Summary:
+    """The pictures of one command, as they come. Use it as a context manager: its end prints and writes the summary.
+
+    summary.csv holds the other results below the output too, since other commands may have made them.
+    """
+
+    def __init__(self, output: Path, classes: Sequence[ClassInfo], count: int, *, console: Console | None = None):
+        self._output, self._classes, self._count = output, classes, count
+        self._console = console or Console()
+        if not self._console.is_terminal:
+            self._console.width = max(self._console.width, LOG_WIDTH)
+        self._rows: list[Row] = []  # of this command
+
+    def __enter__(self) -> "Summary":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._print_table()
+        for row in self._rows:
+            if row.state == "failed":
+                told = f"failed: {row.name}: {row.error}"
+                self._console.print(told, style="red", highlight=False, markup=False, soft_wrap=True)
+        if self._rows:  # last: a full disk must not hide what was told
+            write_atomic(self._output / "summary.csv", self._csv().encode())
+
+    @property
+    def exit_code(self) -> int:
+        """1 where a picture failed."""
+        return int(any(row.state == "failed" for row in self._rows))
+
+    @contextmanager
+    def progress(self, picture: Input) -> Iterator[Callable[[int, int], None]]:
+        """A bar on a terminal, nothing elsewhere; yields a function of the windows just done and all windows."""
+        if not self._console.is_terminal:
+            yield lambda done, total: None
+            return
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        with Progress(
+            *columns, TextColumn("windows"), TimeRemainingColumn(), console=self._console, transient=True
+        ) as bar:
+            task = bar.add_task(f"{self._number}{picture.name}", total=None)
+            yield lambda done, total: bar.update(task, advance=done, total=total)
+
+    def done(self, picture: Input, result: dict[str, Any]) -> None:
+        """A picture has been predicted."""
+        timing = result["timing"]
+        self._add(
+            Row(picture.name, "done", result),
+            f"{duration(timing['seconds'])}, {timing['megapixels_per_second']:.2f} megapixels/s, "
+            f"device busy {100 * timing['device_busy']:.0f} %",
+        )
+        for note in result["input"]["notes"]:
+            self._console.print(f"  note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    def skipped(self, picture: Input, result: dict[str, Any]) -> None:
+        """A picture was predicted before."""
+        self._add(Row(picture.name, "done before", result), "done before")
+
+    def busy(self, picture: Input) -> None:
+        """Another process is predicting a picture."""
+        self._add(Row(picture.name, "busy"), "left to the other process that is at it")
+
+    def failed(self, picture: Input, reason: str) -> None:
+        """A picture could not be predicted."""
+        self._add(Row(picture.name, "failed", error=reason), "failed")
+
+    @property
+    def _number(self) -> str:
+        return f"[{len(self._rows) + 1}/{self._count}] "
+
+    def _add(self, row: Row, told: str) -> None:
+        self._console.print(f"{self._number}{row.name}: {told}", highlight=False, markup=False, soft_wrap=True)
+        self._rows.append(row)
+
+    def _print_table(self) -> None:
+        rows = [row for row in self._rows if row.result is not None]
+        if not rows:
+            return
+        table = Table("input", "pixels", "µm/px", "tissue", box=None, header_style="bold", pad_edge=False)
+        for name in (*(info.name for info in self._classes), "mm²", "time"):
+            table.add_column(name, justify="right")
+        for row in rows[:MOST_ROWS]:
+            result = row.result
+            height, width = result["input"]["size"]
+            tissue, areas = result["tissue_share"], result["areas"]
+            analysed = sum(areas[info.name]["mm2"] for info in self._classes)
+            table.add_row(
+                row.name,
+                f"{width} x {height}",
+                f"{result['input']['microns_per_pixel']:.3g}",
+                "-" if tissue is None else f"{100 * tissue:.0f} %",
+                *(f"{100 * areas[info.name]['share']:.1f} %" for info in self._classes),
+                f"{analysed:.3g}",
+                duration(result["timing"]["seconds"]) if row.state == "done" else row.state,
+            )
+        self._console.print(table)
+        if len(rows) > MOST_ROWS:
+            self._console.print(f"and {len(rows) - MOST_ROWS} more in {self._output / 'summary.csv'}")
+
+    def _others(self) -> Iterator[Row]:
+        """The results below the output that this command has not named."""
+        named = {row.name for row in self._rows}
+        for path in visible_files(self._output):
+            name = path.parent.relative_to(self._output).as_posix()
+            if path.name == RESULT and name not in named:
+                with suppress(UserError):  # another process may be replacing it, or it is not of this project
+                    yield Row(name, "done before", read_result(path))
+
+    def _csv(self) -> str:
+        text = io.StringIO()
+        names = [info.name for info in self._classes]
+        columns = ["input", "state", "height", "width", "microns_per_pixel", "tissue_share", "analysed_mm2"]
+        columns += [f"{name}_mm2" for name in names] + [f"{name}_share" for name in names]
+        columns += ["seconds", "megapixels_per_second", "error"]
+        table = csv.DictWriter(text, columns, lineterminator="\n")
+        table.writeheader()
+        for row in (*self._rows, *self._others()):
+            cells = {"input": row.name, "state": row.state, "error": row.error}
+            table.writerow(cells | ({} if row.result is None else _figures(row.result, names)))
+        return text.getvalue()
+
+
+def _figures(result: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """The cells of a result; those of a class that it hasn't are left empty."""
+    areas, timing = result["areas"], result["timing"]
+    height, width = result["input"]["size"]
+    return {
+        "height": height,
+        "width": width,
+        "microns_per_pixel": result["input"]["microns_per_pixel"],
+        "tissue_share": result["tissue_share"],
+        "analysed_mm2": sum(area["mm2"] for area in areas.values()),
+        "seconds": round(timing["seconds"], 2),
+        "megapixels_per_second": round(timing["megapixels_per_second"], 4),
+    } | {f"{name}_{key}": areas[name][key] for name in classes if name in areas for key in ("mm2", "share")}

@@ -1,0 +1,67 @@
+"""Areas: how much of a slide each class covers."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.slides.writing.band import NOT_ANALYSED, Band, OutputGrid
+
+
+class AreaCount:
+    """Pixels of the output per class.
+
+    Attributes:
+        pixels: int64 [c]; of each class.
+        not_analysed: pixels that no network has seen.
+    """
+
+    def __init__(self, num_classes: int):
+        self.pixels = np.zeros(num_classes, np.int64)
+        self.not_analysed = 0
+
+    def add(self, classes: UInt8[np.ndarray, "rows width"]) -> None:
+        """Counts some rows."""
+        for number in range(len(self.pixels)):
+            self.pixels[number] += np.count_nonzero(classes == number)
+        self.not_analysed += int(np.count_nonzero(classes == NOT_ANALYSED))
+
+    @property
+    def shares(self) -> list[float]:
+        """Of the analysed area, per class: 0 to 1; all 0 where nothing has been analysed."""
+        return (self.pixels / max(1, self.pixels.sum())).tolist()
+
+
+class AreaWriter:
+    """Writes `areas.csv`: class, pixels of the output, mm² and share of the analysed area; last what was not analysed.
+
+    Attributes:
+        count: of the pixels so far.
+    """
+
+    def __init__(self, folder: Path, grid: OutputGrid, classes: Sequence[ClassInfo]):
+        self._path, self._grid, self._classes = folder / "areas.csv", grid, classes
+        self.count = AreaCount(len(classes))
+
+    def write(self, band: Band) -> None:
+        """Counts the band's pixels."""
+        self.count.add(band.classes)
+
+    def finish(self) -> None:
+        """Writes the file."""
+        millimetres2 = (self._grid.microns_per_pixel / 1000) ** 2  # of a pixel
+        names = [info.name for info in self._classes]
+        with open(self._path, "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["class", "pixels", "mm2", "share"])
+            for name, pixels, share in zip(names, self.count.pixels.tolist(), self.count.shares, strict=True):
+                table.writerow([name, pixels, f"{pixels * millimetres2:.9f}", f"{share:.6f}"])
+            table.writerow(
+                ["not_analysed", self.count.not_analysed, f"{self.count.not_analysed * millimetres2:.9f}", ""]
+            )
+
+    def close(self) -> None:
+        """There is nothing to give up."""

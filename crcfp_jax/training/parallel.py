@@ -1,0 +1,121 @@
+"""Data parallelism: one per-replica step, run over every device of every process."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.training.state import TrainState
+
+AXIS = "data"
+Batch = Mapping[str, Any]
+Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+
+
+def start_processes() -> None:
+    """Joins the processes of a multi-host run; does nothing in a run of one process.
+
+    CRCFP_COORDINATOR (host:port), CRCFP_PROCESSES and CRCFP_PROCESS name them explicitly; CRCFP_DISTRIBUTED=auto lets
+    JAX find them (Slurm, TPU slice). `launch.sh` sets these.
+
+    Raises:
+        UserError: only some of the three variables are set.
+    """
+    names = ("CRCFP_COORDINATOR", "CRCFP_PROCESSES", "CRCFP_PROCESS")
+    values = [os.environ.get(name) for name in names]
+    if all(values):
+        coordinator, count, index = values
+        for name, value in zip(names[1:], values[1:], strict=True):
+            if not value.isdecimal():
+                raise UserError(f"{name}={value!r} is not a number")
+        # Inside Slurm, JAX would otherwise leave this process one GPU only.
+        jax.distributed.initialize(coordinator, int(count), int(index), cluster_detection_method="deactivate")
+    elif any(values):
+        missing = ", ".join(name for name, value in zip(names, values, strict=True) if not value)
+        raise UserError(f"{missing} not set: a run of several processes needs all of {', '.join(names)}")
+    elif os.environ.get("CRCFP_DISTRIBUTED") == "auto":
+        jax.distributed.initialize()
+
+
+def make_mesh() -> Mesh:
+    """A one-dimensional mesh over every device of every process."""
+    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def check_batch_sizes(config: ConfigDict, devices: int, *, unlabelled: bool) -> None:
+    """Raises UserError where the devices don't divide a batch evenly; `unlabelled`: whether there is a second one."""
+    for key in ("batch_size", "unlabelled_batch_size") if unlabelled else ("batch_size",):
+        size = config.train[key]
+        if size < 1 or size % devices:
+            raise UserError(
+                f"config.train.{key}={size} is not a positive multiple of the {devices} devices of this run"
+            )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what every device holds whole: the train state."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def run_key(seed: int, mesh: Mesh) -> jax.Array:
+    """The random key of a run, on every device of every process."""
+    return jax.jit(lambda: jax.random.key(seed), out_shardings=replicated(mesh))()
+
+
+def global_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
+    """Puts each process's local part of a batch on its devices, as one global array per key."""
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}
+
+
+def local_copy(tree: Any) -> Any:
+    """Host copy of a replicated tree, from this process's own devices."""
+    return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
+
+
+def parallelise(step: Step, mesh: Mesh, mode: str) -> Step:
+    """Compiles a per-replica step for the devices of `mesh`; the state is donated.
+
+    Args:
+        step: `(state, batch, key) -> (state, metrics)`, reducing over the axis `AXIS` itself.
+        mode: 'shard_map' is `jax.jit` of `jax.shard_map`; 'pmap' is `jax.pmap` of the same function. Same result.
+
+    Raises:
+        UserError: unknown mode.
+    """
+    match mode:
+        case "shard_map":
+            sharded = jax.shard_map(
+                step,
+                mesh=mesh,
+                in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()),
+                out_specs=PartitionSpec(),
+            )
+            return jax.jit(sharded, donate_argnums=0)
+        case "pmap":
+            return _pmapped(step)
+        case _:
+            raise UserError(f"config.train.parallel={mode!r} is unknown; known: shard_map, pmap")
+
+
+def _pmapped(step: Step) -> Step:
+    """`jax.pmap` of the step behind the same interface: global arrays in, a replicated state out."""
+    if jax.process_count() > 1:
+        raise UserError("config.train.parallel='pmap' runs in one process; use 'shard_map' for several")
+    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
+
+    def run(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        rows = {name: x.reshape(jax.device_count(), -1, *x.shape[1:]) for name, x in batch.items()}
+        return mapped(state, rows, key)
+
+    return run
+
+
+def replicated_template(tree: Any) -> Any:
+    """Shapes, types and shardings of a tree of arrays, to restore one like it."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)

@@ -1,0 +1,181 @@
+"""A built data set: its tile records, and random access to images and labels.
+
+A data set is a folder `<data_dir>/<name>/<VERSION>` that TFDS wrote as array_record files, plus `index.json`, which
+holds one row per tile and everything a reader wants to know without touching pixels. The builder puts the finished
+folder in place by one rename, `index.json` included, so a folder without it was never finished.
+"""
+
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.common.errors import UserError
+
+VERSION = "1.0.0"  # of the stored form; a change makes older builds unreadable, so they have to be built again
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One tile. `x`, `y`: pixels, of its top-left corner in its source image (right and down)."""
+
+    id: str
+    split: str  # 'train', 'validation' or 'test', as stored; splits.make_split divides further
+    position: int  # index inside its stored split: source(split)[position]
+    hospital: str
+    patient: str
+    image: str  # source image or region
+    x: int
+    y: int
+    annotated: bool  # has at least one pixel that is not ignored
+    microns_per_pixel: float  # of a stored pixel
+    height: int | None = None  # stored pixels; None: built by a version that didn't say, and whose tiles are equal
+    width: int | None = None  # likewise
+
+
+class Tiles(Sequence):
+    """Random access to the tiles of one stored split; safe to use from several threads.
+
+    `tiles[i]` is {'image': uint8 [h, w, 3]} and, with labels, 'label': uint8 [h, w], 255 = ignored.
+    Without labels the bytes of the mask are never decoded. Raises UserError for a tile that can't be decoded.
+    """
+
+    def __init__(self, stored: Sequence[dict[str, Any]], labels: bool, path: Path):
+        self._stored = stored
+        self._labels = labels
+        self._path = path
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"tile {index} of {len(self)}")
+        try:
+            example = self._stored[index]
+        except Exception as error:
+            raise UserError(
+                f"{self._path}: tile {index} can't be read ({error}); build the data set again with --overwrite"
+            ) from error
+        tile = {"image": example["image"]}
+        if self._labels:
+            tile["label"] = example["label"][..., 0]
+        return tile
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A built data set. `fingerprint` changes with its tiles, pixels, classes, options and stored version.
+
+    `microns_per_pixel` is what a tile's pixel measures where its record says nothing else.
+    """
+
+    name: str
+    classes: tuple[ClassInfo, ...]
+    microns_per_pixel: float
+    records: tuple[Record, ...]
+    fingerprint: str
+    path: Path
+    options: dict[str, Any]  # those it was built with, such as class_map
+    pixels: dict[str, list[int]]  # annotated pixels per class, per stored split
+    skipped: tuple[str, ...]  # what --skip_bad left out, one line each
+    notes: tuple[str, ...] = ()  # what of the images was read otherwise than it is stored, one line a kind
+
+    def source(self, split: str, *, labels: bool) -> Tiles:
+        """Opens a stored split for random access; see `Tiles`.
+
+        Args:
+          split: 'train', 'validation' or 'test'.
+          labels: False: masks are neither decoded nor returned.
+
+        Raises:
+          UserError: the data set has no such split.
+        """
+        known = [name for name in SPLITS if any(record.split == name for record in self.records)]
+        if split not in known:
+            raise UserError(f"data set {self.name} has no split {split!r}; it has {', '.join(known)}")
+        import tensorflow_datasets as tfds  # here, because listing records needs none of it
+
+        decoders = {"id": tfds.decode.SkipDecoding()}
+        if not labels:
+            decoders["label"] = tfds.decode.SkipDecoding()
+        stored = tfds.builder_from_directory(self.path).as_data_source(split=split, decoders=decoders)
+        return Tiles(stored, labels, self.path)
+
+
+def data_set_path(data_dir: str | os.PathLike, name: str) -> Path:
+    """Returns the folder of a built data set."""
+    return Path(data_dir) / name / VERSION
+
+
+def build_command(name: str, data_dir: str | os.PathLike, raw_dir: str | os.PathLike = "RAW_DIR") -> str:
+    """Returns the exact command that builds a data set."""
+    raw = [] if name == "synthetic" else ["--raw_dir", str(raw_dir)]
+    return shlex.join(["python", "-m", "data_pipelines.build", name, *raw, "--data_dir", str(data_dir)])
+
+
+def is_built(data_dir: str | os.PathLike, name: str) -> bool:
+    """Whether a data set has been built there: its index is written last."""
+    return (data_set_path(data_dir, name) / "index.json").exists()
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """At most `wanted` of the numbers below `count`, evenly spread from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist()
+
+
+def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
+    """Opens a built data set.
+
+    Raises:
+      UserError: it is not built, or files of it are missing or cut short; the message holds the build command.
+    """
+    path = data_set_path(data_dir, name)
+    command = build_command(name, data_dir)
+    try:
+        text = (path / "index.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"data set {name!r} is not built in {data_dir}; build it with: {command}") from None
+    try:
+        index = json.loads(text)
+        # An index written before tiles had pixel sizes of their own lacks these columns.
+        shared = {"microns_per_pixel": index["microns_per_pixel"]}
+        rows = (dict(zip(index["columns"], row, strict=True)) for row in index["records"])
+        records = tuple(Record(**shared | row) for row in rows)
+        for file, size in index["files"].items():
+            if not (path / file).is_file() or (path / file).stat().st_size != size:
+                raise UserError(f"{path / file} is missing or cut short; build it again with: {command} --overwrite")
+        return DataSet(
+            name=index["name"],
+            classes=tuple(ClassInfo(entry["name"], tuple(entry["colour"])) for entry in index["classes"]),
+            microns_per_pixel=index["microns_per_pixel"],
+            records=records,
+            fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
+            path=path,
+            options=index["options"],
+            pixels=index["pixels"],
+            skipped=tuple(index["skipped"]),
+            notes=tuple(index.get("notes", ())),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path / 'index.json'} is damaged ({error}); build again with: {command} --overwrite"
+        ) from error
+
+
+def write_index(path: Path, index: dict[str, Any], records: Sequence[Record]) -> None:
+    """Writes `index.json` of the data set in `path`: `index` plus one row per record and the size of every file."""
+    files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.name != "index.json"}
+    head = json.dumps({**index, "files": files, "columns": [field.name for field in fields(Record)]}, indent=1)
+    rows = ",\n".join(json.dumps(astuple(record)) for record in records)
+    temporary = path / "index.json.tmp"
+    temporary.write_text(f'{head[:-2]},\n "records": [\n{rows}\n]}}\n', encoding="utf-8")
+    os.replace(temporary, path / "index.json")

@@ -1,0 +1,45 @@
+"""The one way to open a slide or a picture."""
+
+import os
+from pathlib import Path
+
+from crcfp_jax.common.errors import UserError
+from data_pipelines.reading.slide import ADVICE, INSTALL, PNG_MAGIC, Slide, first_bytes
+
+# A DICOM slide is many .dcm files of which any one opens it all, so a folder of them is not taken for so many slides.
+SUFFIXES = {".bif", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".qptiff", ".scn", ".svs", ".svslide", ".tif", ".tiff"}
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PICTURE_MAGIC = (PNG_MAGIC, b"\xff\xd8\xff")
+
+
+def is_slide_file(path: str | os.PathLike) -> bool:
+    """Whether a file's suffix is one of a slide or picture, for listing a folder."""
+    path = Path(path)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def open_slide(path: str | os.PathLike) -> Slide:
+    """Opens a slide or picture: what OpenSlide knows the vendor of, any other TIFF, PNG and JPEG.
+
+    Raises:
+        UserError: no such file, a folder, an empty, truncated or damaged file, no picture, or one of a kind that a
+            network for colour pictures can't take (grey fluorescence, separate channels, CMYK, a stack).
+    """
+    path = Path(path)
+    head = first_bytes(path)
+    if head.startswith(PICTURE_MAGIC) and path.suffix.lower() != ".mrxs":  # whose main file is a picture of the slide
+        from data_pipelines.reading.picture import ImageSlide
+
+        return ImageSlide(path)
+    try:
+        from data_pipelines.reading import tiff, vendor
+    except ImportError as error:
+        raise UserError(f"{path}: reading slides and TIFF needs a missing package ({error}): {INSTALL}") from error
+    if vendor.knows(path):
+        return vendor.VendorSlide(path)
+    if head in TIFF_MAGIC:
+        return tiff.TiffSlide(path)
+    if path.suffix.lower() == ".mrxs":
+        folder = path.with_suffix("")
+        raise UserError(f"{path} is no slide without its folder of data, {folder}: copy that folder next to it")
+    raise UserError(f"{path} is no slide or picture that can be read (svs, ndpi, mrxs, TIFF, PNG, JPEG ...): {ADVICE}")

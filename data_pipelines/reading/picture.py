@@ -1,0 +1,99 @@
+"""PNG and JPEG pictures, held in memory whole."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from crcfp_jax.common.errors import UserError
+from data_pipelines.reading.pixels import DEEP, GREY, LAID_ON_WHITE, TURNED, lay_on_white, to_8_bit
+from data_pipelines.reading.slide import Slide, check_size, one_line, pixel_size, too_large
+
+FORMATS = ("PNG", "JPEG")
+BIT_DEPTH, COLOUR_TYPE = 24, 25  # bytes of a PNG
+GREY_TYPES = (0, 4)  # without and with transparency
+ORIENTATION = 0x0112  # EXIF tag
+REFUSED = {
+    "CMYK": "CMYK",
+    "I;16": "16-bit grey",
+    "I": "32-bit grey",
+    "F": "floating-point grey",
+    "1": "black and white",
+}
+
+
+class ImageSlide(Slide):
+    """A PNG or JPEG file."""
+
+    def __init__(self, path: Path):
+        with picture(path) as image:
+            pixels, notes = _decode(path, image)
+            microns, remarks = _microns(image)
+        self._pixels = pixels
+        super().__init__(path, (pixels.shape[:2],), microns, notes + remarks)
+
+    def _read(self, level: int, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+        return self._pixels[top : top + height, left : left + width].copy()
+
+    def close(self) -> None:
+        pass
+
+
+@contextmanager
+def picture(path: Path) -> Iterator[Image.Image]:
+    """Opens a PNG or JPEG for the block, its pixels not yet decoded.
+
+    Raises:
+        UserError: it is too large, or damaged: what Pillow raises in the block is told as that, too.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of size and odd metadata; pixels that can't be read raise
+            with Image.open(path, formats=FORMATS) as image:
+                check_size(path, image.height, image.width)
+                image.verify()  # a PNG's check sums, which decoding passes over; it leaves nothing to be read
+            with Image.open(path, formats=FORMATS) as image:
+                yield image
+    except Image.DecompressionBombError as error:
+        raise too_large(path) from error
+    except UserError:
+        raise
+    except Exception as error:  # Pillow raises what it likes for damaged bytes
+        raise UserError(f"{path} is truncated or damaged ({one_line(error)}): copy it again") from error
+
+
+def _decode(path: Path, image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
+    depth, colours = png_kind(path) if image.format == "PNG" else (8, None)
+    deep = depth == 16  # of which Pillow would cut the lower bytes off
+    grey = image.mode.startswith("L") or (deep and colours in GREY_TYPES)
+    if image.mode in REFUSED or (deep and grey):
+        kind = REFUSED.get(image.mode, "16-bit grey")
+        raise UserError(f"{path} is a {kind} picture, not the colours of a stained section: save it as 8-bit RGB")
+    notes = (TURNED,) if image.getexif().get(ORIENTATION, 1) != 1 else ()
+    image.load()
+    if deep:
+        decoded = to_8_bit(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED))
+        pixels = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB if decoded.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+        notes = (DEEP, *notes)
+    else:
+        pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    if pixels.shape[2] == 4:
+        pixels, notes = lay_on_white(pixels[..., :3], pixels[..., 3]), (LAID_ON_WHITE, *notes)
+    return pixels, (GREY, *notes) if grey else notes
+
+
+def png_kind(path: Path) -> tuple[int, int]:
+    """Bits of a channel and colour type of a PNG, as its header has them."""
+    with open(path, "rb") as file:
+        header = file.read(COLOUR_TYPE + 1)
+    return header[BIT_DEPTH], header[COLOUR_TYPE]
+
+
+def _microns(image: Image.Image) -> tuple[float | None, tuple[str, ...]]:
+    across, down = image.info.get("dpi", (0, 0))
+    return pixel_size(25400 / down, 25400 / across) if across > 0 and down > 0 else (None, ())

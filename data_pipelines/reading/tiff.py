@@ -1,0 +1,157 @@
+"""TIFF of no vendor: stripped or tiled, pyramids, BigTIFF, OME-TIFF; only the segments that a region needs."""
+
+import logging
+import operator
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from jaxtyping import Shaped, UInt8
+
+from crcfp_jax.common.errors import UserError
+from data_pipelines.reading.slide import ADVICE, LARGEST, Slide, one_line, too_large
+from data_pipelines.reading.tiff_pages import Conversion, conversion, microns_per_pixel, pyramid
+
+CACHE = 2**28  # bytes of decoded segments: two rows of tiles of 256 across a slide of 170,000 pixels
+PART = 2**20  # bytes of uncompressed rows read at once
+JPEG = (6, 7, 34892, 33007)  # the compressions whose segments share tables
+
+# What tifffile logs of odd files either doesn't matter here or is told as an error.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+
+class TiffSlide(Slide):
+    """A TIFF through tifffile."""
+
+    def __init__(self, path: Path):
+        with _told(path):
+            self._file = tifffile.TiffFile(path)
+        try:
+            with _told(path):
+                self._open(path)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(self, path: Path) -> None:
+        pages = pyramid(path, self._file)
+        self._convert, notes = conversion(path, pages[0])
+        microns, remarks = microns_per_pixel(self._file, pages[0])
+        super().__init__(path, tuple((page.imagelength, page.imagewidth) for page in pages), microns, notes + remarks)
+        self._file.filehandle.set_lock(True)
+        self._segments = [_Segments(path, page) for page in pages]
+        self._cache: OrderedDict[tuple[int, int], UInt8[np.ndarray, "h w 3"]] = OrderedDict()
+        self._cached = 0  # bytes
+        self._lock = threading.Lock()
+        for level in range(len(pages)):  # what can't be decoded is told now, not after hours
+            self._segment(level, 0)
+
+    def _read(self, level: int, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+        output = np.empty((height, width, 3), np.uint8)
+        segments = self._segments[level]
+        tall, wide = segments.shape
+        for row in range(top // tall, (top + height - 1) // tall + 1):
+            for column in range(left // wide, (left + width - 1) // wide + 1):
+                y, x = row * tall, column * wide
+                above, before = max(y, top), max(x, left)
+                segment = self._segment(level, row * segments.across + column)
+                part = segment[above - y : top + height - y, before - x : left + width - x]
+                output[above - top : above - top + part.shape[0], before - left : before - left + part.shape[1]] = part
+        return output
+
+    def _segment(self, level: int, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        key = (level, index)
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        segment = self._segments[level].read(index, self._convert)
+        with self._lock:
+            if key not in self._cache:
+                self._cache[key] = segment
+                self._cached += segment.nbytes
+                while self._cached > CACHE:
+                    self._cached -= self._cache.popitem(last=False)[1].nbytes
+        return segment
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # tifffile and the codecs raise what they like for damaged bytes
+        raise UserError(f"{path} cannot be read as TIFF ({one_line(error)}): copy it again, or {ADVICE}") from error
+
+
+class _Segments:
+    """The parts in which a page is read: its tiles or strips, or some rows of uncompressed ones."""
+
+    def __init__(self, path: Path, page: tifffile.TiffPage):
+        self._page, self._file = page, page.parent.filehandle
+        self._planes = page.samplesperpixel if page.planarconfig == 2 else 1
+        self._height, self._width = page.imagelength, page.imagewidth
+        tall, wide = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+        tall = min(tall, self._height)
+        self._count = -(-self._height // tall) * -(-self._width // wide)  # of one plane
+        if min(len(page.dataoffsets), len(page.databytecounts)) < self._count * self._planes:
+            raise UserError(f"{path} is damaged (some of its data have no place in the file): copy it again")
+        end = max(map(operator.add, page.dataoffsets, page.databytecounts))
+        if end > self._file.size:
+            raise UserError(f"{path} is truncated ({self._file.size} bytes instead of {end} or more): copy it again")
+        self._tables = (
+            {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in JPEG else {}
+        )
+        samples = page.samplesperpixel // self._planes
+        self._row_bytes = self._width * samples * page.bitspersample // 8
+        self._by_rows = page.is_contiguous and not page.is_tiled and page.predictor == page.fillorder == 1
+        if self._by_rows:
+            tall = min(max(1, PART // self._row_bytes), self._height)
+        elif tall * wide > LARGEST:
+            raise too_large(path, f"is one strip of {tall} x {wide} pixels")
+        self.shape = (tall, wide)  # pixels of a part; at the bottom and the right the image ends earlier
+        self.across = -(-self._width // wide)
+
+    def read(self, index: int, convert: Conversion) -> UInt8[np.ndarray, "h w 3"]:
+        """Pixels of a part, cut at the image's edge; one without data, as sparse files have them, is white."""
+        read = self._rows if self._by_rows else self._decode
+        planes = [read(index, plane) for plane in range(self._planes)]
+        row, column = divmod(index, self.across)
+        height = min(self.shape[0], self._height - row * self.shape[0])
+        width = min(self.shape[1], self._width - column * self.shape[1])
+        if any(plane is None for plane in planes):
+            return np.full((height, width, 3), 255, np.uint8)
+        stored = planes[0] if len(planes) == 1 else np.concatenate(planes, -1)
+        return convert(stored[:height, :width])
+
+    def _decode(self, index: int, plane: int) -> Shaped[np.ndarray, "h w s"] | None:
+        index += plane * self._count
+        if self._page.databytecounts[index] == 0:
+            return None
+        data = self._bytes(self._page.dataoffsets[index], self._page.databytecounts[index])
+        return self._page.decode(data, index, **self._tables)[0][0]
+
+    def _rows(self, index: int, plane: int) -> Shaped[np.ndarray, "h w s"]:
+        top = index * self.shape[0]
+        rows = min(self.shape[0], self._height - top)
+        offset = self._page.dataoffsets[0] + (plane * self._height + top) * self._row_bytes
+        stored = np.frombuffer(
+            self._bytes(offset, rows * self._row_bytes), self._page.parent.byteorder + self._page.dtype.char
+        )
+        return stored.reshape(rows, self._width, -1).astype(self._page.dtype, copy=False)
+
+    def _bytes(self, offset: int, count: int) -> bytes:
+        with self._file.lock:
+            self._file.seek(offset)
+            data = self._file.read(count)
+        if len(data) < count:
+            raise ValueError(f"{len(data)} bytes instead of {count}")
+        return data

@@ -1,0 +1,154 @@
+"""What the pages of a TIFF are: levels of a pyramid, their kind of pixels, and the size of a pixel."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from defusedxml import DefusedXmlException, ElementTree
+from jaxtyping import Shaped, UInt8
+
+from crcfp_jax.common.errors import UserError
+from data_pipelines.reading.pixels import DEEP, GREY, LAID_ON_WHITE, TURNED, lay_on_white, palette_table, to_8_bit
+from data_pipelines.reading.slide import pixel_size
+
+Conversion = Callable[[Shaped[np.ndarray, "h w s"]], UInt8[np.ndarray, "h w 3"]]
+
+MICRONS = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "inch": 25400.0}
+NAMES = {"SEPARATED": "CMYK", "YCBCR": "YCbCr"}
+NEEDED = (256, 257, 258, 262)  # tags: width, length, bits per sample, colour type
+ORIENTATION = 274  # tag
+LEFT_OUT = "fourth channel left out, as the file doesn't say what it is"
+ASSOCIATED, UNASSOCIATED = 1, 2  # alpha multiplied into the colours, or not
+JPEG = (6, 7)  # turns luminance and chrominance into RGB itself
+SAVE_AS_RGB = "save it as an 8-bit RGB TIFF"
+
+
+def pyramid(path: Path, file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+    """The largest page and those that are smaller copies of it (SubIFDs, or pages marked as reduced), largest first.
+
+    Raises:
+        UserError: it holds no image, or several images of that size, or its chain of pages has no end.
+    """
+    pages = [page for page in _chain(path, file) if not page.is_mask and 0 not in page.shaped]
+    if not pages:
+        raise UserError(f"{path} holds no image, or is truncated: copy it again")
+    whole = [page for page in pages if not page.is_reduced] or pages
+    main = max(whole, key=lambda page: page.imagelength * page.imagewidth)
+    copies = [page for page in [*pages, *(main.pages or ())] if _is_copy(page, main)]
+    images = sum(page.shaped == main.shaped for page in whole)
+    if file.is_imagej:  # its large stacks have one page only
+        images = max(images, int(file.imagej_metadata.get("images", 1)))
+    if images * main.imagedepth > 1:
+        kinds = "channels, planes or times"
+        raise UserError(
+            f"{path} holds {images * main.imagedepth} images of one size ({kinds}): {SAVE_AS_RGB} of one image"
+        )
+    sizes = {(page.imagelength, page.imagewidth): page for page in reversed(copies)}  # the first of each size
+    return [main, *(sizes[size] for size in sorted(sizes, reverse=True))]
+
+
+def _chain(path: Path, file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+    """The pages, each of which says where the next one lies."""
+    seen = set()
+    for page in file.pages:
+        if page.offset in seen:
+            raise UserError(f"{path} is damaged (its chain of images is a circle): copy it again")
+        seen.add(page.offset)
+        yield page
+
+
+def _is_copy(page: tifffile.TiffPage, main: tifffile.TiffPage) -> bool:
+    kind = ("photometric", "samplesperpixel", "bitspersample", "planarconfig", "dtype", "extrasamples")
+    if not (page.is_reduced or page.is_subifd) or any(getattr(page, name) != getattr(main, name) for name in kind):
+        return False
+    height, width = page.imagelength, page.imagewidth
+    factor = (main.imagelength / height + main.imagewidth / width) / 2
+    # A level's sides are rounded, up or down.
+    fits = abs(height * factor - main.imagelength) <= factor and abs(width * factor - main.imagewidth) <= factor
+    return factor > 1 and fits
+
+
+def conversion(path: Path, page: tifffile.TiffPage) -> tuple[Conversion, tuple[str, ...]]:
+    """How the page's pixels become RGB, and notes on it.
+
+    Raises:
+        UserError: pixels that a network for colour pictures can't take.
+    """
+    if any(tag not in page.tags for tag in NEEDED):
+        raise UserError(f"{path} is truncated or damaged (it lacks tags that every colour TIFF has): copy it again")
+    kind = getattr(page.photometric, "name", str(page.photometric))
+    colours = {"RGB": 3, "YCBCR": 3, "PALETTE": 1, "MINISBLACK": 1, "MINISWHITE": 1}.get(kind)
+    if colours is None or (kind == "YCBCR" and (page.compression not in JPEG or page.planarconfig != 1)):
+        raise _refused(path, f"pixels of type {NAMES.get(kind, kind)}")
+    others = page.samplesperpixel - colours
+    alpha = others == 1 and kind != "PALETTE" and tuple(page.extrasamples) in ((ASSOCIATED,), (UNASSOCIATED,))
+    left_out = others == 1 and colours == 3 and not alpha
+    if others and not alpha and not left_out:
+        raise _refused(path, f"{page.samplesperpixel} channels")
+    if page.dtype not in (np.uint8, np.uint16) or page.bitspersample != 8 * page.dtype.itemsize:
+        raise _refused(path, f"{page.bitspersample}-bit pixels ({page.dtype})")
+    if page.dtype == np.uint16 and colours == 1:
+        raise _refused(path, "16-bit grey pixels")
+    table = palette_table(page.colormap) if kind == "PALETTE" else None
+    premultiplied = tuple(page.extrasamples) == (ASSOCIATED,)
+
+    def convert(stored: Shaped[np.ndarray, "h w s"]) -> UInt8[np.ndarray, "h w 3"]:
+        if table is not None:
+            return table[stored[..., 0]]
+        stored = to_8_bit(stored)
+        colour = stored[..., :colours] if kind != "MINISWHITE" else 255 - stored[..., :colours]
+        colour = np.repeat(colour, 3, -1) if colours == 1 else colour
+        if alpha:
+            return lay_on_white(colour, stored[..., colours], premultiplied=premultiplied)
+        return np.ascontiguousarray(colour)
+
+    notes = {
+        DEEP: page.dtype == np.uint16,
+        GREY: kind in ("MINISBLACK", "MINISWHITE"),
+        LAID_ON_WHITE: alpha,
+        LEFT_OUT: left_out,
+        TURNED: page.tags.valueof(ORIENTATION, 1) != 1,
+    }
+    return convert, tuple(note for note, applies in notes.items() if applies)
+
+
+def _refused(path: Path, what: str) -> UserError:
+    return UserError(f"{path} has {what}, not the colours of a stained section: {SAVE_AS_RGB}")
+
+
+def microns_per_pixel(file: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[float | None, tuple[str, ...]]:
+    """Size of the page's pixels in µm, None where the file doesn't say or means a screen's, and notes on it.
+
+    OME-XML says it, or ImageJ's unit of length, or the resolution tags.
+    """
+    ome = _ome_size(file.ome_metadata, page) if file.is_ome else (None, None)
+    if None not in ome:
+        return pixel_size(*ome)
+    across, down = page.get_resolution()  # pixels per unit
+    unit = file.imagej_metadata.get("unit", "") if file.is_imagej else ""
+    factor = MICRONS.get(str(unit).replace("\\u00B5", "µ")) or {2: 25400.0, 3: 1e4}.get(int(page.resolutionunit))
+    if factor is None or across <= 0 or down <= 0:
+        return None, ()
+    return pixel_size(factor / down, factor / across)
+
+
+def _ome_size(xml: str, page: tifffile.TiffPage) -> tuple[float | None, float | None]:
+    """Height and width of a pixel in µm, of the image of the page's size."""
+    try:
+        root = ElementTree.fromstring(xml)
+    except (ElementTree.ParseError, DefusedXmlException, ValueError):
+        return None, None
+    for pixels in root.iterfind(".//{*}Pixels"):
+        if (pixels.get("SizeY"), pixels.get("SizeX")) == (str(page.imagelength), str(page.imagewidth)):
+            return tuple(
+                _length(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX"
+            )
+    return None, None
+
+
+def _length(number: str | None, unit: str) -> float | None:
+    try:
+        return float(number) * MICRONS[unit]
+    except (TypeError, ValueError, KeyError):
+        return None

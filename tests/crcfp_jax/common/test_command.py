@@ -1,0 +1,82 @@
+"""Exit codes and messages of commands, in processes of their own."""
+
+import subprocess
+import sys
+
+import pytest
+
+from crcfp_jax.common import command
+from crcfp_jax.common.errors import UserError
+
+PROGRAM = """
+from crcfp_jax.common.command import run_main
+from crcfp_jax.common.errors import UserError
+def main():
+    print("started")
+    {body}
+run_main(main)
+"""
+
+
+def run(body):
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(body=body)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        ("return None", 0, ""),
+        ("return 3", 3, ""),
+        ("raise UserError('config key trian:\\n unknown')", 1, "error: config key trian: unknown\n"),
+        ("raise KeyboardInterrupt", 130, "interrupted\n"),
+        (
+            "open('/dev/full', 'wb', buffering=0).write(b'x')",
+            1,
+            "error: the disk is full: free some space or choose another folder\n",
+        ),
+    ],
+)
+def test_one_line_and_no_traceback(body, code, message):
+    done = run(body)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "started\n", message)
+
+
+def test_a_defect_keeps_its_traceback():
+    done = run("{}['missing']")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "KeyError: 'missing'" in done.stderr
+
+
+def test_a_fault_below_a_library_is_found_in_the_chain_of_causes():
+    try:
+        try:
+            raise PermissionError(13, "Permission denied", "/data/run")
+        except PermissionError as cause:
+            raise RuntimeError("save failed") from cause
+    except RuntimeError as error:
+        assert command.user_line(error) == (
+            "/data/run: permission denied: change the folder's permissions or choose another folder"
+        )
+
+
+def test_a_full_disk_told_by_tensorstore_is_found_by_its_text():
+    line = command.user_line(ValueError('RESOURCE_EXHAUSTED: "W/checkpoints/7": No space left on device [28]'))
+    assert line.startswith("the disk is full")
+    assert "W/checkpoints/7" in line
+
+
+def test_a_suppressed_context_is_not_the_cause():
+    try:
+        try:
+            raise UserError("unimportant")
+        except UserError:
+            raise KeyError("a defect") from None
+    except KeyError as error:
+        assert command.user_line(error) is None
+
+
+def test_other_file_system_faults_are_defects():
+    assert command.user_line(FileNotFoundError(2, "No such file or directory", "x")) is None

@@ -1,0 +1,80 @@
+"""Which runs are found, and which are put side by side."""
+
+import json
+
+import pytest
+from figure_runs import write_run
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.figures.runs import MissingRuns, compare, find_runs
+
+
+def names(runs):
+    return [run.folder.name for run in runs]
+
+
+def test_systems_are_told_apart_by_their_settings(tmp_path):
+    write_run(tmp_path / "plain", "supervised", **{"augment.labelled": False})
+    write_run(tmp_path / "strong", "supervised")
+    write_run(tmp_path / "recalibrated", "supervised", **{"model.inference_statistics": "recalibrated"})
+    write_run(tmp_path / "crcfp")
+    runs, unfinished = find_runs(sorted(tmp_path.iterdir()))
+    assert [run.system for run in runs] == ["supervised_plain", "supervised", "supervised_recalibrated", "crcfp"]
+    assert unfinished == []
+
+
+def test_a_grid_tells_its_unfinished_and_missing_runs(tmp_path):
+    write_run(tmp_path / "runs" / "a")
+    write_run(tmp_path / "runs" / "b", seed=2, finished=False)
+    write_run(tmp_path / "runs" / "stray", seed=3)
+    (tmp_path / "grid.json").write_text(json.dumps({"runs": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}))
+    runs, unfinished = find_runs([tmp_path])
+    assert names(runs) == ["a"] and unfinished == ["b", "c"]
+
+
+def test_a_folder_of_runs_needs_no_plan(tmp_path):
+    write_run(tmp_path / "runs" / "a")
+    assert names(find_runs([tmp_path, tmp_path / "runs" / "a"])[0]) == ["a"]  # given twice, read once
+
+
+def test_the_smallest_fraction_and_seed_that_all_systems_have(tmp_path):
+    write_run(tmp_path / "1", "supervised", "1/8", 1)
+    write_run(tmp_path / "2", "supervised", "1/4", 1)
+    write_run(tmp_path / "3", "supervised", "1/4", 2)
+    write_run(tmp_path / "4", "crcfp", "1/4", 2)
+    write_run(tmp_path / "5", "crcfp", "1/4", 3)
+    runs, _ = find_runs(sorted(tmp_path.iterdir()))
+    chosen = compare(runs)
+    assert (chosen.fraction, chosen.seed, list(chosen.runs)) == ("1/4", 2, ["supervised", "crcfp"])
+    assert compare(runs, fraction="1/8").seed == 1
+    assert list(compare(runs, seed=3).runs) == ["crcfp"]
+    with pytest.raises(UserError, match="no finished run has fraction 1/8 and seed 7; finished are 1/8 seed 1, 1/4"):
+        compare(runs, "1/8", 7)
+    with pytest.raises(MissingRuns, match="needs a finished supervised run with fraction 1/4 and seed 3"):
+        compare(runs, seed=3).first(("supervised",), "supervised")
+
+
+def test_of_a_sweep_the_run_nearest_to_the_paper_is_compared(tmp_path):
+    for number in (100, 800, 3200):
+        write_run(tmp_path / str(number), **{"contrastive.negatives": number})
+    assert names(compare(find_runs(sorted(tmp_path.iterdir()))[0]).runs.values()) == ["800"]
+
+
+def test_bad_folders_are_told_in_one_line(tmp_path):
+    with pytest.raises(UserError, match="nowhere holds no run"):
+        find_runs([tmp_path / "nowhere"])
+    alone = write_run(tmp_path / "alone", finished=False)
+    with pytest.raises(UserError, match=r"no run is finished \(none has a result.json\)"):
+        find_runs([alone])
+    one, two = write_run(tmp_path / "one"), write_run(tmp_path / "two")
+    with pytest.raises(UserError, match="both crcfp, 1/8, seed 1: leave one out"):
+        find_runs([one, two])
+    other = write_run(tmp_path / "other", seed=2, **{"data.name": "monuseg"})
+    with pytest.raises(UserError, match=r"config\.data\.name is 'bcss' in .*one and 'monuseg' in .*other"):
+        find_runs([one, other])
+    (two / "result.json").write_text('{"mean_iou": 3}')
+    with pytest.raises(UserError, match=r"two: config\.json or result\.json is not of a run of this project"):
+        find_runs([two])
+    (tmp_path / "grid.json").write_text("[]")
+    with pytest.raises(UserError, match=r"grid\.json is not a grid's plan"):
+        find_runs([tmp_path])

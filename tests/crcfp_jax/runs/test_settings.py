@@ -1,0 +1,94 @@
+"""What may differ when a run folder is resumed."""
+
+from pathlib import Path
+
+import pytest
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.runs.settings import check_resumable, load_config
+
+FOLDER = Path("runs/one")
+
+
+def settings(fingerprint="aa", **changes):
+    data = {"name": "bcss", "side": 320, "threads": 4, "flips": "horizontal", "whole_view_scale": 0.8}
+    values = {"seed": 1, "data": data, "train": {"steps": 100}}
+    for key, value in changes.items():
+        group, _, name = key.partition("__")
+        if name:
+            values[group][name] = value
+        else:
+            values[key] = value
+    return values | {"data_fingerprint": fingerprint}
+
+
+def older(**changes):
+    """Settings of the time when there was no scale of the whole view."""
+    values = settings(**changes)
+    del values["data"]["whole_view_scale"]
+    return values
+
+
+def test_the_same_settings_and_harmless_changes_pass():
+    assert check_resumable(settings(), settings(), FOLDER) == []
+    assert check_resumable(settings(), settings(data__threads=16), FOLDER) == []
+
+
+def test_more_steps_are_told():
+    (note,) = check_resumable(settings(), settings(train__steps=200), FOLDER)
+    assert note.startswith("config.train.steps was 100, now 200")
+
+
+def test_every_differing_key_is_named():
+    with pytest.raises(UserError) as caught:
+        check_resumable(settings(), settings(seed=2, data__side=256), FOLDER)
+    assert str(caught.value) == (
+        "runs/one holds a run with other settings: config.data.side was 320, now 256, config.seed was 1, now 2; "
+        "undo that or give another --workdir"
+    )
+
+
+def test_another_build_of_the_data_set_is_named():
+    with pytest.raises(UserError, match=r"another build of data set 'bcss' \(data_fingerprint aa, now bb\)"):
+        check_resumable(settings(), settings(fingerprint="bb"), FOLDER)
+
+
+def test_stored_settings_come_back_locked_and_whole():
+    config = load_config({"seed": 7, "data": {"side": 64}, "data_fingerprint": "aa"}, FOLDER)
+    assert (config.seed, config.data.side, config.data.base_size) == (7, 64, 400)
+    with pytest.raises(AttributeError):
+        config.sede = 1
+
+
+def test_a_stored_key_that_this_version_lacks_is_named():
+    with pytest.raises(UserError, match=r"runs/one: config\.data\.sides is unknown to this version"):
+        load_config({"data": {"sides": 64}}, FOLDER)
+
+
+def test_a_run_older_than_a_setting_had_its_default():
+    old = settings()
+    del old["data"]["flips"]  # there was no choice: left and right only
+    assert check_resumable(old, settings(data__flips="horizontal"), FOLDER) == []
+    with pytest.raises(UserError, match=r"config\.data\.flips was 'horizontal', now 'both'"):
+        check_resumable(old, settings(data__flips="both"), FOLDER)
+
+
+# (side, base_size, share) of the configs shipped when the share was the setting.
+@pytest.mark.parametrize(
+    ("side", "base_size", "share"),
+    [(320, 400, 1.0), (96, 192, 0.625), (96, 256, 0.47), (64, 192, 0.417), (64, 256, 0.3125)],
+)
+def test_the_share_of_the_whole_view_in_an_older_run_is_its_scale(side, base_size, share):
+    old = older(data__side=side, data__base_size=base_size, data__whole_view_share=share)
+    assert load_config(old, FOLDER).data.whole_view_scale == 0.8
+    new = settings(data__side=side, data__base_size=base_size)
+    assert check_resumable(old, new, FOLDER) == []
+
+
+def test_a_share_of_its_own_and_a_run_before_it_keep_what_they_saw():
+    old = older(data__side=32, data__base_size=64, data__whole_view_share=0.25)
+    assert load_config(old, FOLDER).data.whole_view_scale == 2.0
+    oldest = older(data__side=32, data__base_size=64)
+    assert load_config(oldest, FOLDER).data.whole_view_scale == 0.5
+    with pytest.raises(UserError, match=r"config\.data\.whole_view_scale was 0\.5, now 0\.8"):
+        check_resumable(oldest, settings(data__side=32, data__base_size=64), FOLDER)

@@ -1,0 +1,78 @@
+"""Which pictures a command line names."""
+
+import pytest
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.slides.inputs import find_inputs
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for name in ("a.png", "b.SVS", "notes.txt", "deep/c.tiff", "deep/a.png", ".hidden.png"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path / "in"
+
+
+def names(found):
+    return [picture.name for picture in found]
+
+
+def test_a_folder_gives_its_pictures_with_their_paths_below_it(pictures, tmp_path):
+    assert names(find_inputs([str(pictures)], tmp_path / "out")) == ["a.png", "b.SVS", "deep/a.png", "deep/c.tiff"]
+
+
+def test_files_come_in_their_order_each_once_whatever_they_are_called(pictures, tmp_path):
+    words = [str(pictures / name) for name in ("notes.txt", "b.SVS", "a.png", "notes.txt")] + [str(pictures / "*.png")]
+    assert names(find_inputs(words, tmp_path / "out")) == ["notes.txt", "b.SVS", "a.png"]
+
+
+def test_a_pattern_may_name_folders_below(pictures, tmp_path):
+    assert names(find_inputs([str(pictures / "**" / "*.tiff")], tmp_path / "out")) == ["c.tiff"]
+
+
+def test_results_are_no_inputs(pictures):
+    output = pictures / "results"
+    (output / "a.png").mkdir(parents=True)
+    (output / "a.png" / "overlay.png").write_bytes(b"x")
+    (output / "run.png").write_bytes(b"x")
+    assert names(find_inputs([str(pictures)], output)) == ["a.png", "b.SVS", "deep/a.png", "deep/c.tiff"]
+    (found,) = find_inputs([str(pictures / "*" / "*.png")], output)
+    assert found.path == pictures / "deep" / "a.png"
+    assert names(find_inputs([str(pictures / "[dr]*")], output)) == ["a.png", "c.tiff"]  # folders deep and results
+    for word in ("results", "results/run.png", "results/a.png"):
+        with pytest.raises(UserError) as error:
+            find_inputs([str(pictures / word)], output)
+        told = f"{pictures / word} lies in --output {output}: results are no inputs, give what lies elsewhere"
+        assert str(error.value) == told
+    with pytest.raises(UserError, match="no file fits it as a pattern"):
+        find_inputs([str(output / "*.png")], output)
+
+
+def test_hidden_folders_below_a_folder_are_skipped_but_may_be_named(pictures, tmp_path):
+    (pictures / ".ipynb_checkpoints" / "deep").mkdir(parents=True)
+    (pictures / ".ipynb_checkpoints" / "deep" / "e.png").write_bytes(b"x")
+    (pictures / "deep" / ".cache").mkdir()
+    (pictures / "deep" / ".cache" / "f.png").write_bytes(b"x")
+    assert names(find_inputs([str(pictures)], tmp_path / "out")) == ["a.png", "b.SVS", "deep/a.png", "deep/c.tiff"]
+    assert names(find_inputs([str(pictures / ".ipynb_checkpoints")], tmp_path / "out")) == ["deep/e.png"]
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("missing.svs", "missing.svs: no such file or folder"),
+        ("*.ndpi", "no file fits it as a pattern"),
+        ("empty", "no picture in this folder or below it"),
+    ],
+)
+def test_a_word_that_names_nothing_is_told(pictures, tmp_path, word, told):
+    (pictures / "empty").mkdir()
+    with pytest.raises(UserError, match=told.replace("*", r"\*")):
+        find_inputs([str(pictures / word)], tmp_path / "out")
+
+
+def test_two_pictures_of_one_name_are_told(pictures, tmp_path):
+    with pytest.raises(UserError, match=r"deep/a\.png and .*in/a\.png have the same name: give each another --output"):
+        find_inputs([str(pictures / "a.png"), str(pictures / "deep" / "a.png")], tmp_path / "out")
