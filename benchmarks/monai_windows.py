@@ -25,7 +25,7 @@ from monai.inferers import sliding_window_inference
 from crcfp_jax.models.encoders.pixels import normalise
 from crcfp_jax.models.network import Network
 from crcfp_jax.slides.engine import predict_canvas
-from crcfp_jax.slides.strips import band_height
+from crcfp_jax.slides.strips import slab_height
 from data_pipelines.tiling import Tiling, choose_windows, window_step
 
 SIDE, OVERLAP, CLASSES = 320, 0.25, 5
@@ -60,7 +60,7 @@ def ours(pixels: np.ndarray, batch_size: int) -> tuple[Callable[[], int], Callab
         with ThreadPoolExecutor(2) as pool:
             timing = predict_canvas(
                 Picture(pixels), tiling, windows, lambda batch: forward(variables, batch), lambda rows: None,
-                channels=CLASSES, batch_size=batch_size, pool=pool, band_height=band_height(tiling.width),
+                channels=CLASSES, batch_size=batch_size, pool=pool, slab_height=slab_height(tiling.width),
             )  # fmt: skip
         return timing.windows
 

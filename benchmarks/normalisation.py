@@ -66,7 +66,7 @@ def figures(workdir: Path) -> dict[str, float]:
         "recalibrated, unlabelled": score(recalibrated(parts.split.unlabelled)),
         "recalibrated, labelled": score(recalibrated(parts.split.labelled)),
         "image": score(
-            None, dataclasses.replace(plain, predict=lambda windows: np.asarray(by_own_statistics(windows)))
+            None, dataclasses.replace(plain, forward=lambda windows: np.asarray(by_own_statistics(windows)))
         ),
     }
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from crcfp_jax.portable_model.card import Card
 from crcfp_jax.portable_model.folder import load_model
-from crcfp_jax.slides.engine import Predict, predict_canvas
-from crcfp_jax.slides.strips import band_height
+from crcfp_jax.slides.engine import Forward, predict_canvas
+from crcfp_jax.slides.strips import slab_height
 from data_pipelines.reading.open import open_slide
 from data_pipelines.reading.resample import View
 from data_pipelines.tiling import Tiling, choose_windows, window_step
@@ -36,7 +36,7 @@ def steps(probabilities: np.ndarray, tiling: Tiling) -> tuple[float, float]:
 
 
 def predict(
-    card: Card, start: Predict, path: Path, microns_per_pixel: float | None, overlap: float
+    card: Card, start: Forward, path: Path, microns_per_pixel: float | None, overlap: float
 ) -> tuple[np.ndarray, Tiling]:
     """Probabilities of a whole picture at the network's pixel size, [h, w, c], and its windows."""
     rows = []
@@ -45,7 +45,7 @@ def predict(
         tiling = Tiling(*view.size, card.window, window_step(card.window, overlap))
         predict_canvas(
             view, tiling, choose_windows(tiling, lambda top, left: True), start, rows.append,
-            channels=len(card.classes), batch_size=16, pool=pool, band_height=band_height(view.size[1]),
+            channels=len(card.classes), batch_size=16, pool=pool, slab_height=slab_height(view.size[1]),
         )  # fmt: skip
     return np.concatenate(rows), tiling
 

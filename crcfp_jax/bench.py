@@ -74,8 +74,8 @@ class Bench:
         self.config = config
         self.mesh = parallel.make_mesh()
         self.parts = build_learner(config, classes) if random_input else assemble(config)
-        unlabelled = bool(self.parts.method.streams)
-        parallel.check_batch_sizes(config, jax.device_count(), unlabelled=unlabelled)
+        with_unlabelled = bool(self.parts.method.streams)
+        parallel.check_batch_sizes(config, jax.device_count(), with_unlabelled=with_unlabelled)
         network = self.parts.network(parallel.AXIS)
         step = make_train_step(network, self.parts.method, config, self.parts.optimizer, parallel.AXIS)
         step = parallel.parallelise(step, self.mesh, "shard_map")
@@ -91,7 +91,7 @@ class Bench:
                 self.parts.data_set,
                 self.parts.split,
                 self.parts.loader_options(),
-                unlabelled=unlabelled,
+                with_unlabelled=with_unlabelled,
             )
             batch = next(self.loader)
         self.batch = self._put(batch)

@@ -16,14 +16,14 @@ from flax.typing import VariableDict
 
 from crcfp_jax.common.command import run_main
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import read_json, told_plainly, write_atomic, write_json_atomic
+from crcfp_jax.common.files import read_json, user_error_on_write, write_atomic, write_json_atomic
 from crcfp_jax.common.lock import Lock
-from crcfp_jax.common.staging import placed, recover
+from crcfp_jax.common.staging import recover_staged, staged_folder
 from crcfp_jax.portable_model import agreement
 from crcfp_jax.portable_model.artifact import export_predict, inference_variables
 from crcfp_jax.portable_model.card import ARTIFACT, CARD, ONNX, PARAMETERS, README, card_digest, describe_files
 from crcfp_jax.portable_model.card_text import card_text
-from crcfp_jax.portable_model.describe_run import describe_run, told_reading
+from crcfp_jax.portable_model.describe_run import describe_run, user_error_on_read
 from crcfp_jax.portable_model.folder import write_variables
 from crcfp_jax.runs.checkpoint import Checkpoints
 from crcfp_jax.runs.parts import Parts
@@ -58,11 +58,11 @@ def export_run(
     parts, variables, step = restore_variables(workdir)
     result = _read_result(workdir, parts, step)
     variables = inference_variables(variables)
-    with told_reading(parts.data_set):
+    with user_error_on_read(parts.data_set):
         card = describe_run(parts, step, result, name=output.name, licence=licence)
     with _output_folder(output, overwrite=overwrite) as folder:
         _check_space(folder, variables, copies=1 + onnx)
-        with told_plainly(output):
+        with user_error_on_write(output):
             write_variables(folder / PARAMETERS, variables)
         write_atomic(folder / ARTIFACT, export_predict(parts.network(), variables))
         if onnx:
@@ -70,7 +70,7 @@ def export_run(
 
             write_atomic(folder / ONNX, export_onnx(parts.network(), variables, card))
         card["agreement"] = agreement.measure(folder, parts, variables, output, onnx=onnx)
-        with told_plainly(output):
+        with user_error_on_write(output):
             card["files"] = describe_files(folder)
         card["card_sha256"] = card_digest(card)
         write_json_atomic(folder / CARD, card)
@@ -90,14 +90,14 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def _output_folder(output: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Gives an empty folder that takes the place of `output` when the block ends; see `placed`."""
+    """Gives an empty folder that takes the place of `output` when the block ends; see `staged_folder`."""
     with Lock(output.with_name(f".{output.name}.lock")) as lock:
         if not lock.take():
             raise UserError(f"{output} is being exported by another process: wait for it")
         try:
-            recover(output, CARD)
+            recover_staged(output, CARD)
             _check_output(output, overwrite=overwrite)  # again: another process may have been faster
-            with placed(output, CARD) as folder:
+            with staged_folder(output, CARD) as folder:
                 yield folder
         finally:
             lock.remove()

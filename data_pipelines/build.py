@@ -78,20 +78,20 @@ def build(
     if recipe.needs_raw:
         raw = _raw_folder(recipe, raw_dir, data_dir)
     try:
-        plan = recipe.plan(raw, options)
+        found = recipe.find_sources(raw, options)
     except OSError as error:
         raise UserError(f"can't read {raw_dir}: {error}") from error
-    if plan.missing or not (plan.sources or plan.faults):
-        raise UserError(_what_to_download(recipe, raw_dir, data_dir, plan.missing or f"no images in {raw_dir}"))
-    if plan.faults and not skip_bad:
-        more = f" ({len(plan.faults)} such faults in all)" if len(plan.faults) > 1 else ""
-        raise UserError(f"{plan.faults[0]}{more}; mend it, or leave it out with --skip_bad")
-    if not plan.sources:
-        raise UserError(f"nothing usable in {raw_dir}; first fault: {plan.faults[0]}")
+    if found.missing or not (found.sources or found.faults):
+        raise UserError(_what_to_download(recipe, raw_dir, data_dir, found.missing or f"no images in {raw_dir}"))
+    if found.faults and not skip_bad:
+        more = f" ({len(found.faults)} such faults in all)" if len(found.faults) > 1 else ""
+        raise UserError(f"{found.faults[0]}{more}; mend it, or leave it out with --skip_bad")
+    if not found.sources:
+        raise UserError(f"nothing usable in {raw_dir}; first fault: {found.faults[0]}")
     try:
         Path(data_dir).mkdir(parents=True, exist_ok=True)
         with _staging_folder(Path(data_dir), name) as staging:
-            _store(recipe, plan, staging, chosen, skip_bad)
+            _store(recipe, found, staging, chosen, skip_bad)
             if path.exists():
                 os.replace(path, staging / "replaced")
             path.parent.mkdir(exist_ok=True)
@@ -135,7 +135,7 @@ def _staging_folder(data_dir: Path, name: str) -> Iterator[Path]:
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _store(recipe, plan, staging: Path, options: dict, skip_bad: bool) -> None:
+def _store(recipe, found, staging: Path, options: dict, skip_bad: bool) -> None:
     """Writes the array_record files and the index below `staging`."""
     import tensorflow_datasets as tfds
 
@@ -146,18 +146,18 @@ def _store(recipe, plan, staging: Path, options: dict, skip_bad: bool) -> None:
     console = Console(stderr=True)
     shown = {"console": console, "disable": not console.is_terminal, "redirect_stdout": False}
     with Progress(*columns, TimeRemainingColumn(), **shown) as progress:
-        task = progress.add_task(recipe.name, total=len(plan.sources))
+        task = progress.add_task(recipe.name, total=len(found.sources))
 
-        def report(source) -> None:
+        def on_source(source) -> None:
             progress.update(task, advance=1, description=f"{source.split} {source.name}")
 
-        builder = TissueBuilder(recipe, plan, staging, skip_bad=skip_bad, report=report)
+        builder = TissueBuilder(recipe, found, staging, skip_bad=skip_bad, on_source=on_source)
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces downloads that there are not
             config = tfds.download.DownloadConfig(try_download_gcs=False)
             builder.download_and_prepare(download_config=config)
     collected = builder.collected
-    skipped = [*plan.faults, *collected.skipped]
-    for split in {source.split for source in plan.sources}:
+    skipped = [*found.faults, *collected.skipped]
+    for split in {source.split for source in found.sources}:
         if split not in collected.pixels:
             raise UserError(f"nothing usable is left of the {split} split of {recipe.name}; first fault: {skipped[0]}")
     index = {

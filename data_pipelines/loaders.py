@@ -161,10 +161,12 @@ class TrainingIterator(grain.DatasetIterator):
         grain.experimental.set_next_index(self._batches, int(state["next_batch"]))
 
 
-def training_loader(data_set: DataSet, split: "Split", options: LoaderOptions, *, unlabelled: bool) -> TrainingIterator:
+def training_loader(
+    data_set: DataSet, split: "Split", options: LoaderOptions, *, with_unlabelled: bool
+) -> TrainingIterator:
     """Endless batches of this process; `get_state` and `set_state` (JSON) continue them to the bit.
 
-    A batch holds `image` uint8 [B, S, S, 3] and `label` uint8 [B, S, S] and, if `unlabelled`, `unlabelled`, `view_a`,
+    A batch holds `image` uint8 [B, S, S, 3] and `label` uint8 [B, S, S] and, `with_unlabelled`, `unlabelled`, `view_a`,
     `view_b` uint8 [U, S, S, 3], `offset` int32 [U, 2] and `flip` bool [U, 2] (see `views.overlapping_views`); B and U
     are this process's shares. The batches of all processes, in their order, make up the batch of a single process.
     Unlabelled examples are read from sources without labels: their masks are never decoded.
@@ -174,17 +176,17 @@ def training_loader(data_set: DataSet, split: "Split", options: LoaderOptions, *
     """
     if not split.labelled:
         raise UserError(f"the split of data set {data_set.name} has no labelled records: choose a greater fraction")
-    if unlabelled and not split.unlabelled:
+    if with_unlabelled and not split.unlabelled:
         raise UserError(f"the split of data set {data_set.name} has no unlabelled records: choose a smaller fraction")
-    if unlabelled:
+    if with_unlabelled:
         views.possible_offsets(options.side, options.stride, tuple(options.overlap))  # an error now, not in a thread
     cv2.setNumThreads(0)  # examples are made in parallel already; OpenCV's own threads would compete with these
     labelled_stream = _Stream(data_set, split.labelled, options.seed, _LABELLED, labels=True)
     unlabelled_stream = (
-        _Stream(data_set, split.unlabelled, options.seed, _UNLABELLED, labels=False) if unlabelled else None
+        _Stream(data_set, split.unlabelled, options.seed, _UNLABELLED, labels=False) if with_unlabelled else None
     )
     labelled_share = options.batch_size // options.process_count
-    unlabelled_share = options.unlabelled_batch_size // options.process_count if unlabelled else 0
+    unlabelled_share = options.unlabelled_batch_size // options.process_count if with_unlabelled else 0
 
     def scale_of(record: Record) -> float:
         return record.microns_per_pixel / options.microns_per_pixel

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from absl import flags
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import describe_os_error, mendable
+from crcfp_jax.common.files import describe_os_error, is_user_fixable
 
 INTERRUPTED = 130  # the shell's code for a process ended by Ctrl-C
 
@@ -57,7 +57,7 @@ def user_line(error: BaseException) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, UserError):
             return " ".join(str(cause).split())
-        if isinstance(cause, OSError) and mendable(cause):
+        if isinstance(cause, OSError) and is_user_fixable(cause):
             return describe_os_error(cause)
         # TensorStore, below Orbax, passes the operating system's text on in a ValueError or RuntimeError.
         if "No space left on device" in str(cause):

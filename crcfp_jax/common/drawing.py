@@ -12,7 +12,7 @@ from crcfp_jax.common.files import write_atomic
 PAPER = (255, 255, 255)
 INK = (33, 37, 41)
 FAINT_INK = (108, 117, 125)
-HATCH = ((222, 224, 227), (176, 180, 185))  # ground and lines of ignored pixels
+HATCH_COLOURS = ((222, 224, 227), (176, 180, 185))  # ground and lines of ignored pixels
 
 
 def save_picture(path: str | os.PathLike, picture: UInt8[np.ndarray, "_ _ 3"]) -> None:

@@ -22,7 +22,7 @@ _ADVICE = {
 }
 
 
-def mendable(error: OSError) -> bool:
+def is_user_fixable(error: OSError) -> bool:
     """Whether a file system fault is one that the user can mend: a full disk, a quota, a permission."""
     return error.errno in _ADVICE
 
@@ -35,7 +35,7 @@ def describe_os_error(error: OSError, path: str | os.PathLike | None = None) -> 
 
 
 @contextmanager
-def told_plainly(path: str | os.PathLike) -> Iterator[None]:
+def user_error_on_write(path: str | os.PathLike) -> Iterator[None]:
     """Turns every `OSError` of the block, which writes `path`, into a `UserError` that names the path."""
     try:
         yield
@@ -60,7 +60,7 @@ def write_atomic(path: str | os.PathLike, content: bytes) -> None:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with told_plainly(path):
+    with user_error_on_write(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "wb") as file:
@@ -74,22 +74,22 @@ def write_atomic(path: str | os.PathLike, content: bytes) -> None:
             raise
 
 
-def plain(value: Any) -> Any:
+def to_json_types(value: Any) -> Any:
     """NumPy and JAX scalars and arrays as Python's; NaN and infinity, which JSON lacks, as None."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_json_types(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_json_types(item) for item in value]
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return plain(np.asarray(value).tolist()) if hasattr(value, "__array__") else str(value)
+    return to_json_types(np.asarray(value).tolist()) if hasattr(value, "__array__") else str(value)
 
 
 def write_json_atomic(path: str | os.PathLike, content: Any) -> None:
     """Writes `plain(content)` as indented JSON; see `write_atomic`."""
-    write_atomic(path, (json.dumps(plain(content), indent=2, allow_nan=False) + "\n").encode())
+    write_atomic(path, (json.dumps(to_json_types(content), indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: str | os.PathLike) -> Any:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from crcfp_jax.common.files import told_plainly
+from crcfp_jax.common.files import user_error_on_write
 
 
 class Lock:
@@ -18,7 +18,7 @@ class Lock:
         self.works = True  # False once a file system without locks has been met: nothing can be kept apart there
 
     def _open(self) -> BinaryIO:
-        with told_plainly(self._path.parent):
+        with user_error_on_write(self._path.parent):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             return open(self._path, "ab")
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from crcfp_jax.common.files import told_plainly
+from crcfp_jax.common.files import user_error_on_write
 
 
 @contextmanager
-def placed(final: Path, mark: str) -> Iterator[Path]:
+def staged_folder(final: Path, mark: str) -> Iterator[Path]:
     """Gives an empty hidden folder; when the block ends, it takes the place of `final`.
 
     When the block raises, nothing stays behind and an older `final` is as before. The caller holds a lock, so that no
@@ -24,21 +24,21 @@ def placed(final: Path, mark: str) -> Iterator[Path]:
         UserError: the folder can't be written.
     """
     part, old = _beside(final)
-    recover(final, mark)
-    with told_plainly(final):
+    recover_staged(final, mark)
+    with user_error_on_write(final):
         part.mkdir(parents=True)
     try:
         yield part
-        with told_plainly(final):
+        with user_error_on_write(final):
             if final.exists():
                 os.rename(final, old)
             os.rename(part, final)
     finally:
-        recover(final, mark)
+        recover_staged(final, mark)
 
 
-def recover(final: Path, mark: str) -> None:
-    """Removes what a process that was killed left of `placed`, and puts a folder back that it had moved away.
+def recover_staged(final: Path, mark: str) -> None:
+    """Removes what a process that was killed left of `staged_folder`, and puts a folder back that it had moved away.
 
     Raises:
         UserError: the folder can't be put back.
@@ -46,7 +46,7 @@ def recover(final: Path, mark: str) -> None:
     part, old = _beside(final)
     shutil.rmtree(part, ignore_errors=True)
     if not final.exists() and (old / mark).is_file():
-        with told_plainly(final):
+        with user_error_on_write(final):
             os.rename(old, final)
     with suppress(OSError):
         (old / mark).unlink()  # first: what is deleted in part must not be taken for complete

@@ -6,7 +6,7 @@ from typing import Any
 
 from crcfp_jax.doctor import checks, training
 from crcfp_jax.doctor.history import History, Span, in_order
-from crcfp_jax.doctor.sections import Section, by_class, losses, unlabelled
+from crcfp_jax.doctor.sections import Section, by_class, losses, pseudo_labels
 
 MIN_LINES = 20  # after the supervised beginning: the last quarter then has five, and one odd batch is outvoted
 
@@ -57,7 +57,7 @@ def examine(rows: Iterable[Mapping[str, Any]], class_names: Sequence[str], setti
         step=run.last,
         total=run.total,
         spans=run.spans,
-        over_time=[section for section in (losses(run), unlabelled(run)) if section.rows],
+        over_time=[section for section in (losses(run), pseudo_labels(run)) if section.rows],
         per_class=[section for section in by_class(run) if section.rows],
         warnings=[warning for check in CHECKS for warning in check(run)] if judged else [],
         notes=notes,

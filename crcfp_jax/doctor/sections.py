@@ -60,7 +60,7 @@ def losses(run: History) -> Section:
     return Section("Losses", rows)
 
 
-def unlabelled(run: History) -> Section:
+def pseudo_labels(run: History) -> Section:
     """What the unlabelled images had to say."""
     guess = f", {math.log(len(run.class_names)):.2f} is a guess" if len(run.class_names) > 1 else ""
     figures = {

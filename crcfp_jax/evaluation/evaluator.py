@@ -35,13 +35,13 @@ def make_evaluator(
     """
     devices = np.array(jax.local_devices())
     mesh = jax.sharding.Mesh(devices, ("window",), axis_types=(AxisType.Auto,))
-    placed = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
+    on_device = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
 
-    def predict(windows: UInt8[np.ndarray, "n s s 3"]) -> Float[Array, "n s s c"]:
-        return _probabilities(network, placed, jax.device_put(windows, NamedSharding(mesh, PartitionSpec("window"))))
+    def forward(windows: UInt8[np.ndarray, "n s s 3"]) -> Float[Array, "n s s c"]:
+        return _probabilities(network, on_device, jax.device_put(windows, NamedSharding(mesh, PartitionSpec("window"))))
 
     return Evaluator(
-        predict=predict,
+        forward=forward,
         side=side,
         microns_per_pixel=microns_per_pixel,
         batch_size=batch_size + -batch_size % len(devices),

@@ -9,7 +9,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
-from crcfp_jax.common.drawing import FAINT_INK, HATCH, INK, PAPER, shortened
+from crcfp_jax.common.drawing import FAINT_INK, HATCH_COLOURS, INK, PAPER, shortened
 from crcfp_jax.evaluation.metrics import accuracy, confusion_matrix, mean_iou
 
 WRONG = (0, 0, 0)  # black stands out from every class colour, for every kind of colour vision
@@ -72,7 +72,7 @@ def prediction_grid(
 
 def colourise(label: UInt8[np.ndarray, "h w"], classes: Sequence[ClassInfo]) -> UInt8[np.ndarray, "h w 3"]:
     """Paints class numbers in the classes' colours and ignored pixels light grey."""
-    palette = np.full((256, 3), HATCH[0], np.uint8)
+    palette = np.full((256, 3), HATCH_COLOURS[0], np.uint8)
     palette[: len(classes)] = [info.colour for info in classes]
     return palette[label]
 
@@ -107,7 +107,7 @@ def _hatched(panel: UInt8[np.ndarray, "h w 3"], where: Bool[np.ndarray, "h w"]) 
 
 def _hatch(height: int, width: int) -> UInt8[np.ndarray, "{height} {width} 3"]:
     diagonal = np.add.outer(np.arange(height), np.arange(width)) % 8 < 2
-    return np.asarray(HATCH, np.uint8)[diagonal.astype(np.int64)]
+    return np.asarray(HATCH_COLOURS, np.uint8)[diagonal.astype(np.int64)]
 
 
 def _figures(sample: Sample, num_classes: int) -> str:

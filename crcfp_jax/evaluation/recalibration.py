@@ -11,7 +11,7 @@ from jaxtyping import Array, UInt8
 from crcfp_jax.models.encoders.pixels import normalise
 from crcfp_jax.models.layers.normalisation import pool_statistics
 from crcfp_jax.models.network import Network
-from data_pipelines.data_set import DataSet, Record, evenly
+from data_pipelines.data_set import DataSet, Record, evenly_spaced
 from data_pipelines.reading.resample import to_canvas
 from data_pipelines.tiling import cut_windows
 
@@ -66,7 +66,7 @@ def recalibration_windows(
     """
     sources = {split: data_set.source(split, labels=False) for split in {record.split for record in records}}
     windows = []
-    for number, record in enumerate(records[place] for place in evenly(len(records), count)):
+    for number, record in enumerate(records[place] for place in evenly_spaced(len(records), count)):
         image = sources[record.split][record.position]["image"]
         cut, _ = cut_windows(to_canvas(image, microns_per_pixel / record.microns_per_pixel), side)
         # One window an image, another place each time, covers more tissue than all windows of a few images.

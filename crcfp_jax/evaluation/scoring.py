@@ -15,7 +15,7 @@ from crcfp_jax.evaluation.metrics import confusion_matrix, summary
 from crcfp_jax.evaluation.pictures import Sample
 from crcfp_jax.evaluation.windows import Evaluator, predict_probabilities
 from data_pipelines import loaders
-from data_pipelines.data_set import DataSet, Record, evenly
+from data_pipelines.data_set import DataSet, Record, evenly_spaced
 
 
 def evaluate(
@@ -46,7 +46,7 @@ def evaluate(
     if not records:
         raise UserError(f"data set {data_set.name}: nothing to evaluate, the split holds no image")
     share = len(range(process_index, len(records), process_count))
-    wanted = set(evenly(share, samples))
+    wanted = set(evenly_spaced(share, samples))
     confusion = np.zeros((evaluator.num_classes, evaluator.num_classes), np.int64)
     kept, count = [], 0
     examples: Iterable[tuple] = ()

@@ -18,12 +18,12 @@ IN_FLIGHT = 2  # device calls started before the oldest is waited for: the host 
 class Evaluator:
     """A trained network and the extent at which it sees an image.
 
-    `predict` maps windows, uint8 [batch_size, side, side, 3], to class probabilities, float32 [batch_size, side, side,
+    `forward` maps windows, uint8 [batch_size, side, side, 3], to class probabilities, float32 [batch_size, side, side,
     num_classes]. It always gets that one shape, so that it is traced once, and it computes on this process's devices
     only, since processes make different numbers of calls.
     """
 
-    predict: Callable[[Any], Any]
+    forward: Callable[[Any], Any]
     side: int  # pixels of a window: the training crop's
     microns_per_pixel: float  # of a pixel as the network sees it
     batch_size: int  # windows a call, on this process
@@ -64,7 +64,7 @@ def predict_probabilities(
 ) -> Iterator[Float32[np.ndarray, "_ _ c"]]:
     """Class probabilities of each image at the image's own size, [h, w, c], in order.
 
-    They are those of `python -m crcfp_jax.predict --everything`: the same pixel size, windows and blending. Windows of
+    They are those of `python -m crcfp_jax.forward --everything`: the same pixel size, windows and blending. Windows of
     several images share a device call.
 
     Args:
@@ -81,7 +81,7 @@ def predict_probabilities(
         del waiting[: evaluator.batch_size]
         for index, (window, _) in enumerate(chosen):
             batch[index] = window
-        started.append((evaluator.predict(batch), [owner for _, owner in chosen]))
+        started.append((evaluator.forward(batch), [owner for _, owner in chosen]))
 
     def fetch() -> None:
         output, owners = started.popleft()

@@ -13,7 +13,7 @@ from crcfp_jax.evaluation.windows import predict_probabilities
 from crcfp_jax.figures.models import Model
 from crcfp_jax.figures.runs import MissingRuns
 from data_pipelines import geometry
-from data_pipelines.data_set import Record, evenly
+from data_pipelines.data_set import Record, evenly_spaced
 from data_pipelines.loaders import evaluation_examples
 from data_pipelines.reading.resample import to_size
 
@@ -64,7 +64,7 @@ def mixed_examples(model: Model) -> list[Example]:
         MissingRuns: none does.
     """
     test = model.parts.split.test
-    examples = [e for e in read(model, [test[place] for place in evenly(len(test), MOST)]) if mixed(e.label)]
+    examples = [e for e in read(model, [test[place] for place in evenly_spaced(len(test), MOST)]) if mixed(e.label)]
     if not examples:
         raise MissingRuns(f"no test image of {model.parts.data_set.path} shows two classes")
     return examples

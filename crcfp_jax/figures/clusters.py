@@ -21,7 +21,7 @@ from crcfp_jax.figures.models import Model, restore
 from crcfp_jax.figures.runs import SEMI_SUPERVISED, SUPERVISED, Comparison, Run
 from crcfp_jax.figures.style import Drawing, look, picture_grid, styled
 from data_pipelines import geometry
-from data_pipelines.data_set import evenly
+from data_pipelines.data_set import evenly_spaced
 from data_pipelines.reading.resample import canvas_size
 from data_pipelines.tiling import Tiling, blend_windows, cut_windows
 
@@ -72,13 +72,13 @@ def boundaries(label: UInt8[np.ndarray, "h w"], radius: int) -> Bool[np.ndarray,
 
 
 def boundary_ratio(
-    distance: Float[np.ndarray, "h w"], label: UInt8[np.ndarray, "h w"], band: Bool[np.ndarray, "h w"]
+    distance: Float[np.ndarray, "h w"], label: UInt8[np.ndarray, "h w"], near_boundary: Bool[np.ndarray, "h w"]
 ) -> float:
     """Mean distance in the band along the boundaries over the mean distance inside the classes.
 
     1: the space does not separate the classes there; NaN where one of the two has no labelled pixel.
     """
-    on, inside = distance[band & (label != IGNORED)], distance[~band & (label != IGNORED)]
+    on, inside = distance[near_boundary & (label != IGNORED)], distance[~near_boundary & (label != IGNORED)]
     return float(on.mean() / inside.mean()) if on.size and inside.size and inside.mean() > 0 else float("nan")
 
 
@@ -125,8 +125,8 @@ def measure(example: Example, models: dict[str, Model]) -> Maps:
     describers = {COLOUR: lambda windows: [colour_patches(window, stride) for window in windows]}
     describers |= {system: lambda windows, m=model: m.encode(windows) for system, model in models.items()}
     maps = {space: distance_map(image, side, describe) for space, describe in describers.items()}
-    band = boundaries(label, stride // 2)
-    ratios = {space: boundary_ratio(found, label, band) for space, found in maps.items()}
+    near_boundary = boundaries(label, stride // 2)
+    ratios = {space: boundary_ratio(found, label, near_boundary) for space, found in maps.items()}
     maps = {space: found / found.mean() for space, found in maps.items()}
     return Maps(example, maps, ratios)
 
@@ -178,7 +178,7 @@ def clusters(_: Sequence[Run], comparison: Comparison) -> Drawing:
         chosen |= {system: restore(comparison.runs[system]) for system in found[:1]}
     reference = next(iter(chosen.values()))
     examples = mixed_examples(reference)
-    sample = [examples[place] for place in evenly(len(examples), IMAGES)]
+    sample = [examples[place] for place in evenly_spaced(len(examples), IMAGES)]
     ratios = [measure(example, chosen).ratios for example in sample]
     means = {}
     for space in ratios[0]:

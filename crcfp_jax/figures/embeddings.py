@@ -10,7 +10,7 @@ from crcfp_jax.figures.choice import Example, at_size, class_shares, mixed_examp
 from crcfp_jax.figures.models import Model
 from crcfp_jax.figures.runs import MissingRuns
 from data_pipelines import geometry
-from data_pipelines.data_set import evenly
+from data_pipelines.data_set import evenly_spaced
 from data_pipelines.reading.resample import canvas_size
 
 CONTEXTS = 3  # windows along each axis
@@ -121,7 +121,7 @@ def entropy(shares: Float[np.ndarray, "n"]) -> float:
 
 
 @dataclass(frozen=True)
-class Seen:
+class WindowedExample:
     """An image, its windows, and the classes of the cells that all of them see."""
 
     example: Example
@@ -139,7 +139,7 @@ class Seen:
         return {space: same_cells(found[space], self.place) for space in ("shared", "projected") if space in found}
 
 
-def look_at(example: Example, model: Model) -> Seen:
+def place_on_example(example: Example, model: Model) -> WindowedExample:
     """Places the windows on an image, as this model's settings scale it."""
     config = model.parts.config
     example = enlarge(example, config.data.side, model.parts.microns_per_pixel)
@@ -147,15 +147,17 @@ def look_at(example: Example, model: Model) -> Seen:
     grid = max(stride, config.model.output_stride)
     place = place_windows(*example.label.shape, side=config.data.side, stride=stride, grid=grid)
     top, left, side = place.shared
-    return Seen(example, place, cell_classes(example.label[top : top + side, left : left + side], stride))
+    return WindowedExample(example, place, cell_classes(example.label[top : top + side, left : left + side], stride))
 
 
-def balance(seen: Seen) -> float:
+def balance(seen: WindowedExample) -> float:
     """How evenly the classes share the cells that all windows see: the entropy of their shares."""
     return entropy(class_shares(seen.classes.astype(np.uint8)))
 
 
-def candidates(model: Model) -> list[Seen]:
+def candidates(model: Model) -> list[WindowedExample]:
     """The test images to measure: up to `IMAGES`, evenly spread over those whose cells are of two classes or more."""
-    seen = [found for found in (look_at(example, model) for example in mixed_examples(model)) if balance(found) > 0]
-    return [seen[number] for number in evenly(len(seen), IMAGES)]
+    seen = [
+        found for found in (place_on_example(example, model) for example in mixed_examples(model)) if balance(found) > 0
+    ]
+    return [seen[number] for number in evenly_spaced(len(seen), IMAGES)]

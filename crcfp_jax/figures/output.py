@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crcfp_jax.common.files import plain, write_atomic, write_json_atomic
+from crcfp_jax.common.files import to_json_types, write_atomic, write_json_atomic
 from crcfp_jax.figures.style import Drawing, styled
 
 
@@ -27,7 +27,7 @@ def save(drawing: Drawing, folder: Path, name: str) -> list[Path]:
         text = io.StringIO()
         writer = csv.DictWriter(text, list(drawing.rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(plain(list(drawing.rows)))
+        writer.writerows(to_json_types(list(drawing.rows)))
         written.append(folder / f"{name}.csv")
         write_atomic(written[-1], text.getvalue().encode())
     if drawing.numbers:

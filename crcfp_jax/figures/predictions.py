@@ -17,7 +17,18 @@ from crcfp_jax.evaluation.pictures import colourise
 from crcfp_jax.figures.choice import Example, predictions, shown_examples
 from crcfp_jax.figures.models import restore
 from crcfp_jax.figures.runs import SUPERVISED, SYSTEMS, Comparison, MissingRuns, Run
-from crcfp_jax.figures.style import BLUE, HATCH, VERMILION, Drawing, hatched, look, picture_grid, rgb, styled, swatch
+from crcfp_jax.figures.style import (
+    BLUE,
+    HATCH_PATTERN,
+    VERMILION,
+    Drawing,
+    hatched,
+    look,
+    picture_grid,
+    rgb,
+    styled,
+    swatch,
+)
 
 LINE, GAP = 0.14, 0.05  # inches: height of a line of text, space between pictures
 
@@ -96,7 +107,7 @@ def _legend(classes: Sequence[ClassInfo], ignored: bool) -> list[Patch]:
     entries = [swatch(rgb(info.colour), info.name) for info in classes]
     if len(classes) == 2:
         entries += [swatch(VERMILION, "false positive"), swatch(BLUE, "false negative")]
-    return entries + [swatch("white", "does not count", HATCH)] * ignored
+    return entries + [swatch("white", "does not count", HATCH_PATTERN)] * ignored
 
 
 def methods_predictions(_: Sequence[Run], comparison: Comparison) -> Drawing:

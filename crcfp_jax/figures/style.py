@@ -25,7 +25,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
 CYCLE = (VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY, BLACK)
 GREY, FAINT = "#6C757D", "#D5D8DC"
 MARKERS = "osD^vPX*<"
-HATCH = "//////"
+HATCH_PATTERN = "//////"
 
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -161,7 +161,7 @@ def picture_grid(
 def hatched(axes: Axes, where: Bool[np.ndarray, "h w"]) -> None:
     """Hatches the pixels of a picture that don't count."""
     if where.any():
-        axes.contourf(where, [0.5, 1.5], colors="none", hatches=[HATCH])
+        axes.contourf(where, [0.5, 1.5], colors="none", hatches=[HATCH_PATTERN])
 
 
 def bare(axes: Axes) -> None:

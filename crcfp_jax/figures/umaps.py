@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
-from crcfp_jax.figures.embeddings import Seen, balance, candidates, context_ratio
+from crcfp_jax.figures.embeddings import WindowedExample, balance, candidates, context_ratio
 from crcfp_jax.figures.models import restore
 from crcfp_jax.figures.runs import SEMI_SUPERVISED, SUPERVISED, Comparison, MissingRuns, Run
 from crcfp_jax.figures.style import BLACK, DOUBLE, GREY, Drawing, bare, look, rgb, styled
@@ -60,7 +60,7 @@ def marked_cells(classes: Int[np.ndarray, "cells"]) -> list[int]:
 
 
 @styled
-def draw_umaps(seen: Seen, panels: Sequence[Panel], classes: Sequence[ClassInfo], images: int) -> Figure:
+def draw_umaps(seen: WindowedExample, panels: Sequence[Panel], classes: Sequence[ClassInfo], images: int) -> Figure:
     """The image with its windows, and a map a space.
 
     In a map a place is a star: its rays go to its contexts, points in the colour of its true class.
@@ -86,7 +86,7 @@ def draw_umaps(seen: Seen, panels: Sequence[Panel], classes: Sequence[ClassInfo]
     return figure
 
 
-def _draw_image(axes: Axes, seen: Seen, marked: Sequence[int]) -> None:
+def _draw_image(axes: Axes, seen: WindowedExample, marked: Sequence[int]) -> None:
     """The part of the image that the windows see."""
     place = seen.place
     axes.imshow(seen.example.image[place.top : place.top + place.extent, place.left : place.left + place.extent])

@@ -13,7 +13,7 @@ from crcfp_jax.methods.randomness import Purpose, example_keys
 from crcfp_jax.methods.reduction import Heads
 
 
-class Contrasted(NamedTuple):
+class ContrastedCells(NamedTuple):
     """The cells of both views that were contrasted."""
 
     logits: Float[Array, "2 u h w k"]
@@ -41,7 +41,7 @@ def contrastive_term(
     bank: banks.Bank,
     key: Key[Array, ""],
     settings: ConfigDict,
-) -> tuple[Float[Array, ""], banks.Bank, Contrasted]:
+) -> tuple[Float[Array, ""], banks.Bank, ContrastedCells]:
     """Context-aware directional contrast of two overlapping crops (paper, Eq. 3-8; CAC: Lai et al. 2021).
 
     The step's own negatives are pushed first, so that the bank is never empty when it is used. The two directions are
@@ -74,7 +74,7 @@ def contrastive_term(
         chunk=settings.chunk,
     )
     loss = heads.mean(values[0], mask[0]) + heads.mean(values[1], mask[1])
-    return loss, bank, Contrasted(logits, labels, mask)
+    return loss, bank, ContrastedCells(logits, labels, mask)
 
 
 def push_negatives(

@@ -18,7 +18,7 @@ from crcfp_jax.methods.randomness import Purpose
 from crcfp_jax.methods.reduction import Heads, Metrics
 
 
-class Taught(NamedTuple):
+class TeacherOutput(NamedTuple):
     """What the teacher makes of the unlabelled images, without gradient."""
 
     logits: Float[Array, "u h w k"]
@@ -26,7 +26,7 @@ class Taught(NamedTuple):
     labels: Int[Array, "u ch cw"] | None = None  # pseudo-labels there
 
 
-def ask_teacher(student: Heads, teacher: Any, images: Float[Array, "u s s 3"], *, vectors: bool) -> Taught:
+def run_teacher(student: Heads, teacher: Any, images: Float[Array, "u s s 3"], *, vectors: bool) -> TeacherOutput:
     """Runs the teacher on normalised images, by their own batch statistics as the student; those are not kept.
 
     Args:
@@ -37,22 +37,24 @@ def ask_teacher(student: Heads, teacher: Any, images: Float[Array, "u s s 3"], *
     """
     heads = dataclasses.replace(student, variables=student.variables | {"params": teacher})
     features, _ = heads.network.apply(heads.variables, images, train=True, mutable=["batch_stats"], method="encode")
-    taught = Taught(heads.apply("classify", features))
+    teacher_output = TeacherOutput(heads.apply("classify", features))
     if vectors:
         projected, labels, _ = project_cells(heads, features)
-        taught = taught._replace(projected=projected, labels=labels)
-    return jax.lax.stop_gradient(taught)
+        teacher_output = teacher_output._replace(projected=projected, labels=labels)
+    return jax.lax.stop_gradient(teacher_output)
 
 
-def teacher_consistency_term(heads: Heads, logits: Float[Array, "u h w k"], taught: Taught) -> Float[Array, ""]:
+def teacher_consistency_term(
+    heads: Heads, logits: Float[Array, "u h w k"], teacher_output: TeacherOutput
+) -> Float[Array, ""]:
     """Squared error between the student's probabilities on altered images and the teacher's on unaltered ones."""
-    return heads.mean(*squared_error(jax.nn.softmax(taught.logits, axis=-1), logits[None]))
+    return heads.mean(*squared_error(jax.nn.softmax(teacher_output.logits, axis=-1), logits[None]))
 
 
 def cross_patch_term(
     heads: Heads,
     features: Float[Array, "u h w c"],
-    taught: Taught,
+    teacher_output: TeacherOutput,
     bank: banks.Bank,
     key: Key[Array, ""],
     config: ConfigDict,
@@ -70,27 +72,27 @@ def cross_patch_term(
     Returns:
         The loss, the bank with this step's negatives, and shares of accepted anchors and filled slots.
     """
-    clear = clear_cells(taught.labels, config.cdcl.patch, config.cdcl.clear)
-    kept = jnp.where(clear, taught.labels, banks.EMPTY)
-    bank = push_negatives(heads, {Purpose.BANK_A: (taught.projected, kept)}, bank, key, config.cdcl.negatives)
+    clear = clear_cells(teacher_output.labels, config.cdcl.patch, config.cdcl.clear)
+    kept = jnp.where(clear, teacher_output.labels, banks.EMPTY)
+    bank = push_negatives(heads, {Purpose.BANK_A: (teacher_output.projected, kept)}, bank, key, config.cdcl.negatives)
     anchors, _, _ = project_cells(heads, features)
     dimension = anchors.shape[-1]
     values = directional_contrast(
         anchors.reshape(-1, dimension),
-        taught.projected.reshape(-1, dimension),
-        taught.labels.reshape(-1),
+        teacher_output.projected.reshape(-1, dimension),
+        teacher_output.labels.reshape(-1),
         bank.features,
         bank.labels,
         config.contrastive.temperature,
         config.contrastive.chunk,
     )
-    num_classes = taught.logits.shape[-1]
-    positives = class_shares(heads, taught.labels, clear, num_classes)
+    num_classes = teacher_output.logits.shape[-1]
+    positives = class_shares(heads, teacher_output.labels, clear, num_classes)
     metrics = {"positives": positives, "share/positive_pairs": jnp.sum(positives)}
     return heads.mean(values.reshape(clear.shape), clear), bank, metrics | banks.mix(bank, num_classes)
 
 
-def follow(teacher: Any, params: Any, decay: float, step: Int[Array, ""]) -> Any:
+def ema_update(teacher: Any, params: Any, decay: float, step: Int[Array, ""]) -> Any:
     """The teacher after a step: decay * teacher + (1 - decay) * params, with decay at most 1 - 1 / (step + 1).
 
     The bound (Tarvainen and Valpola 2017) makes the teacher the plain average of the first steps' parameters, so that

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from crcfp_jax.methods.bank import Bank
 from crcfp_jax.methods.contrast import contrastive_term
 from crcfp_jax.methods.definition import OF_ONE_VIEW, OF_THE_TEACHER, Method
-from crcfp_jax.methods.mean_teacher import ask_teacher, cross_patch_term, teacher_consistency_term
+from crcfp_jax.methods.mean_teacher import cross_patch_term, run_teacher, teacher_consistency_term
 from crcfp_jax.methods.pixel_terms import consistency_term, entropy_term
 from crcfp_jax.methods.pseudo_label_metrics import agreement, contrast_metrics, prediction_metrics
 from crcfp_jax.methods.reduction import Heads, Metrics
@@ -57,11 +57,11 @@ def unlabelled_terms(
         metrics["share/agreement"] = agreement(heads, logits, auxiliary)
     if method.has(*OF_THE_TEACHER):
         images = normalise(batch[method.main_view])
-        taught = ask_teacher(heads, teacher, images, vectors=method.has("cross_patch"))
+        teacher_output = run_teacher(heads, teacher, images, vectors=method.has("cross_patch"))
     if method.has("teacher_consistency"):
-        losses["teacher_consistency"] = teacher_consistency_term(heads, logits, taught)
+        losses["teacher_consistency"] = teacher_consistency_term(heads, logits, teacher_output)
     if method.has("cross_patch"):
-        losses["cross_patch"], bank, shares = cross_patch_term(heads, features, taught, bank, key, config)
+        losses["cross_patch"], bank, shares = cross_patch_term(heads, features, teacher_output, bank, key, config)
         metrics |= shares
     if method.has("entropy"):
         losses["entropy"] = entropy_term(heads, logits)

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from crcfp_jax.losses.entropy import pixel_entropy
 from crcfp_jax.methods.bank import Bank, mix
-from crcfp_jax.methods.contrast import Contrasted
+from crcfp_jax.methods.contrast import ContrastedCells
 from crcfp_jax.methods.reduction import Heads, Metrics
 
 
@@ -33,7 +33,7 @@ def agreement(heads: Heads, logits: Float[Array, "b h w k"], auxiliary: Float[Ar
     return heads.share(jnp.argmax(auxiliary, axis=-1) == jnp.argmax(logits, axis=-1)[None])
 
 
-def contrast_metrics(heads: Heads, seen: Contrasted, bank: Bank) -> Metrics:
+def contrast_metrics(heads: Heads, seen: ContrastedCells, bank: Bank) -> Metrics:
     """Anchors with an accepted positive, as shares of all cells of both views, and what the bank holds.
 
     Returns:

@@ -12,13 +12,13 @@ from jaxtyping import UInt8
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.models.network import Network
-from crcfp_jax.portable_model.artifact import in_float32, predict
+from crcfp_jax.portable_model.artifact import in_float32, network_outputs
 from crcfp_jax.portable_model.card import ARTIFACT, ONNX, PARAMETERS
-from crcfp_jax.portable_model.describe_run import told_reading
+from crcfp_jax.portable_model.describe_run import user_error_on_read
 from crcfp_jax.portable_model.folder import read_artifact, read_variables
 from crcfp_jax.runs.parts import Parts
 from data_pipelines import geometry
-from data_pipelines.data_set import DataSet, Record, evenly
+from data_pipelines.data_set import DataSet, Record, evenly_spaced
 from data_pipelines.reading.resample import to_canvas
 from data_pipelines.tiling import cut_windows
 
@@ -55,7 +55,7 @@ def sample_batches(
         microns_per_pixel: of a window.
     """
     windows, last = [], None
-    for number, record in enumerate(records[place] for place in evenly(len(records), WINDOWS)):
+    for number, record in enumerate(records[place] for place in evenly_spaced(len(records), WINDOWS)):
         image = data_set.source(record.split, labels=False)[record.position]["image"]
         last = to_canvas(image, microns_per_pixel / record.microns_per_pixel)
         cut, _ = cut_windows(last, side)
@@ -66,9 +66,9 @@ def sample_batches(
 
 def native_form(network: Network, variables: VariableDict, device: jax.Device) -> Form:
     """The network itself, in its own dtype."""
-    placed = jax.device_put(variables, device)
-    forward = jax.jit(lambda variables, images: predict(network, variables, images))
-    return lambda images: jax.tree.map(np.asarray, forward(placed, jax.device_put(images, device)))
+    on_device = jax.device_put(variables, device)
+    forward = jax.jit(lambda variables, images: network_outputs(network, variables, images))
+    return lambda images: jax.tree.map(np.asarray, forward(on_device, jax.device_put(images, device)))
 
 
 def artifact_form(artifact: export.Exported, variables: Any, device: jax.Device) -> Form:
@@ -120,7 +120,7 @@ def measure(folder: Path, parts: Parts, variables: VariableDict, output: Path, *
     """
     device = cpu_device()
     records = parts.split.test or parts.split.labelled
-    with told_reading(parts.data_set):
+    with user_error_on_read(parts.data_set):
         batches = sample_batches(
             parts.data_set, records, side=parts.config.data.side, microns_per_pixel=parts.microns_per_pixel
         )

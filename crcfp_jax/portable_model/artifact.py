@@ -16,7 +16,7 @@ from crcfp_jax.models.network import Network, resize_logits
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def predict(network: Network, variables: VariableDict, images: UInt8[Array, "b h w 3"]) -> dict[str, Array]:
+def network_outputs(network: Network, variables: VariableDict, images: UInt8[Array, "b h w 3"]) -> dict[str, Array]:
     """What an exported model gives for a batch of RGB images of any size.
 
     Returns:
@@ -62,7 +62,7 @@ def _auxiliary_logits(
 
 
 def inference_variables(variables: VariableDict) -> VariableDict:
-    """The variables that `predict` uses: without the projector."""
+    """The variables that `network_outputs` uses: without the projector."""
     params = {group: values for group, values in variables["params"].items() if group != "projector"}
     return {"params": params, "batch_stats": variables["batch_stats"]}
 
@@ -73,7 +73,7 @@ def in_float32(network: Network) -> Network:
 
 
 def export_predict(network: Network, variables: VariableDict) -> bytes:
-    """Traces `predict` in float32 for any batch size, height and width.
+    """Traces `network_outputs` in float32 for any batch size, height and width.
 
     The artifact holds no weights: they are its first argument, and their shapes are its template (`read_template`).
 
@@ -84,7 +84,7 @@ def export_predict(network: Network, variables: VariableDict) -> bytes:
     network = in_float32(network)
 
     def function(variables: VariableDict, images: UInt8[Array, "b h w 3"]) -> dict[str, Array]:
-        return predict(network, variables, images)
+        return network_outputs(network, variables, images)
 
     batch, height, width = export.symbolic_shape("b, h, w")
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)

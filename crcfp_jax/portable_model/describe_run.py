@@ -83,7 +83,7 @@ def describe_run(
 
 
 @contextmanager
-def told_reading(data_set: DataSet) -> Iterator[None]:
+def user_error_on_read(data_set: DataSet) -> Iterator[None]:
     """Turns every `OSError` of the block, which reads tiles, into a `UserError` that names the data set's folder."""
     try:
         yield

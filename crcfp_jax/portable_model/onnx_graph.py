@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from crcfp_jax.models.decoders.deeplab import RATES
 from crcfp_jax.models.encoders.pixels import DEVIATION, MEAN
-from crcfp_jax.models.encoders.resnet import BACKBONES, plan_blocks
+from crcfp_jax.models.encoders.resnet import BACKBONES, block_specs
 from crcfp_jax.models.network import Network
 from crcfp_jax.portable_model.onnx_layers import Layers
 
@@ -51,22 +51,22 @@ def _backbone(layers: Layers, network: Network, x: str) -> tuple[str, str]:
     x = layers.relu(layers.convolution(x, "backbone/conv1", "backbone/bn1", stride=2))
     x = layers.node("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     low, channels = x, network.width
-    for plan in plan_blocks(network.backbone, network.output_stride):
-        block = f"backbone/{plan.name}"
-        first = {"stride": plan.stride, "dilation": plan.first_dilation}
+    for spec in block_specs(network.backbone, network.output_stride):
+        block = f"backbone/{spec.name}"
+        first = {"stride": spec.stride, "dilation": spec.first_dilation}
         if BACKBONES[network.backbone][1]:
-            out_channels = 4 * network.width * 2**plan.stage
+            out_channels = 4 * network.width * 2**spec.stage
             y = layers.relu(layers.convolution(x, f"{block}/conv1", f"{block}/bn1"))
             y = layers.relu(layers.convolution(y, f"{block}/conv2", f"{block}/bn2", **first))
             y = layers.convolution(y, f"{block}/conv3", f"{block}/bn3")
         else:
-            out_channels = network.width * 2**plan.stage
+            out_channels = network.width * 2**spec.stage
             y = layers.relu(layers.convolution(x, f"{block}/conv1", f"{block}/bn1", **first))
-            y = layers.convolution(y, f"{block}/conv2", f"{block}/bn2", dilation=plan.dilation)
-        if plan.stride != 1 or channels != out_channels:
-            x = layers.convolution(x, f"{block}/downsample_conv", f"{block}/downsample_bn", stride=plan.stride)
+            y = layers.convolution(y, f"{block}/conv2", f"{block}/bn2", dilation=spec.dilation)
+        if spec.stride != 1 or channels != out_channels:
+            x = layers.convolution(x, f"{block}/downsample_conv", f"{block}/downsample_bn", stride=spec.stride)
         x, channels = layers.relu(layers.node("Add", [y, x])), out_channels
-        if plan.stage == 0:
+        if spec.stage == 0:
             low = x
     return low, x
 

@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import told_plainly
+from crcfp_jax.common.files import user_error_on_write
 from crcfp_jax.training.parallel import local_copy
 from crcfp_jax.training.state import TrainState
 
@@ -84,7 +84,7 @@ class Checkpoints:
             read_only=read_only,
         )
         try:
-            with told_plainly(self.folder):
+            with user_error_on_write(self.folder):
                 self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=ITEMS)
         except ValueError as error:  # it reads every checkpoint's scores
             raise UserError(
@@ -125,7 +125,7 @@ class Checkpoints:
         arrays = _split(state, inference_stats)
         sums = {name: digest(tree) for name, tree in arrays.items()} | {"data": digest_json(data)}
         self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
-        with told_plainly(self.folder):
+        with user_error_on_write(self.folder):
             self._manager.save(
                 int(local_copy(state.step)),
                 args=ocp.args.Composite(

@@ -18,7 +18,7 @@ from crcfp_jax.runs.progress import TrainingProgress, evaluation_progress
 from crcfp_jax.runs.restore import selected_step
 from crcfp_jax.runs.settings import settings
 from crcfp_jax.runs.start import start_run
-from crcfp_jax.runs.validation import Scorer
+from crcfp_jax.runs.validation import Validator
 from crcfp_jax.runs.versions import versions
 from crcfp_jax.training import parallel
 from crcfp_jax.training.step import make_train_step
@@ -41,8 +41,8 @@ class Trainer:
         """
         self.config, self.workdir = config, workdir
         self.parts: Parts = assemble(config)
-        unlabelled = bool(self.parts.method.streams)
-        parallel.check_batch_sizes(config, jax.device_count(), unlabelled=unlabelled)
+        with_unlabelled = bool(self.parts.method.streams)
+        parallel.check_batch_sizes(config, jax.device_count(), with_unlabelled=with_unlabelled)
         self.mesh = parallel.make_mesh()
         self.network = self.parts.network(parallel.AXIS)
         step = make_train_step(self.network, self.parts.method, config, self.parts.optimizer, parallel.AXIS)
@@ -51,12 +51,12 @@ class Trainer:
         self.main_process = jax.process_index() == 0
         self.settings = settings(self.parts)
         self.checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
-        self.scorer = Scorer(self.parts, workdir)
+        self.validator = Validator(self.parts, workdir)
         self.loader: TrainingIterator = training_loader(
             self.parts.data_set,
             self.parts.split,
             self.parts.loader_options(),
-            unlabelled=unlabelled,
+            with_unlabelled=with_unlabelled,
         )
         start = start_run(self.parts, workdir, self.checkpoints, self.mesh, previous_checkpoint=previous_checkpoint)
         self.state, self.notes = start.state, start.notes
@@ -99,9 +99,11 @@ class Trainer:
                 if pictured or saved:
                     monitor.flush()  # nothing is saved that is not finite
                     self.seconds = time.monotonic() - started
-                    stats = self.scorer.inference_statistics(self.state)
+                    stats = self.validator.inference_statistics(self.state)
                     variables = {"params": self.state.params, "batch_stats": stats}
-                    scores = self.scorer.show(step, variables, writer, progress, evaluated=evaluated, pictured=pictured)
+                    scores = self.validator.show(
+                        step, variables, writer, progress, evaluated=evaluated, pictured=pictured
+                    )
                     if saved:
                         data = {"loader": self.loader.get_state(), "seconds": self.seconds}
                         self.checkpoints.save(self.state, stats, data, self.settings, scores)
@@ -134,7 +136,7 @@ class Trainer:
         template = parallel.replicated_template(self.state.variables)
         variables = self.checkpoints.restore_model(step, template)
         with evaluation_progress(len(self.parts.split.test), enabled=self.main_process) as advance:
-            figures, samples = self.scorer.evaluate(variables, self.parts.split.test, advance=advance)
+            figures, samples = self.validator.evaluate(variables, self.parts.split.test, advance=advance)
         result = figures | {
             "selection": selection,
             "step": step,
@@ -147,7 +149,7 @@ class Trainer:
             "versions": versions(),
         }
         if self.main_process:
-            self.scorer.save_picture(samples, "test")
+            self.validator.save_picture(samples, "test")
             write_json_atomic(self.workdir / "result.json", result)
         return result
 

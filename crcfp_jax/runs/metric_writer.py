@@ -14,7 +14,7 @@ from tensorboardX import summary as tensorboard_summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from crcfp_jax.common.files import plain, read_metrics, told_plainly, write_atomic
+from crcfp_jax.common.files import read_metrics, to_json_types, user_error_on_write, write_atomic
 
 
 class MetricWriter:
@@ -34,14 +34,14 @@ class MetricWriter:
         self._path, self._folder = Path(workdir) / "metrics.jsonl", Path(workdir)
         if not enabled:
             return
-        with told_plainly(self._folder):
+        with user_error_on_write(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
             kept = [line for line in read_metrics(self._path) if line["step"] <= step]
             write_atomic(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        with told_plainly(self._path):
+        with user_error_on_write(self._path):
             self._lines = open(self._path, "ab", buffering=0)  # noqa: SIM115  # closed in close()
-        with told_plainly(self._folder):
+        with user_error_on_write(self._folder):
             # Not SummaryWriter: its thread dies of a full disk in silence, and a later call then waits for ever.
             # The process number keeps runs apart that begin in the same second.
             self._events = EventsWriter(str(self._folder / "events"), f".{os.getpid()}")
@@ -53,8 +53,8 @@ class MetricWriter:
         if not self._enabled:
             return
         values = {name: float(value) for name, value in scalars.items()}
-        line = json.dumps(plain({"step": step, **values}), allow_nan=False) + "\n"
-        with told_plainly(self._path):
+        line = json.dumps(to_json_types({"step": step, **values}), allow_nan=False) + "\n"
+        with user_error_on_write(self._path):
             self._lines.write(line.encode())
         self._write_events(step, [tensorboard_summary.scalar(name, value) for name, value in values.items()])
 
@@ -64,7 +64,7 @@ class MetricWriter:
             self._write_events(step, [tensorboard_summary.image(name, image, dataformats="HWC")])
 
     def _write_events(self, step: int, summaries: list) -> None:
-        with told_plainly(self._folder):
+        with user_error_on_write(self._folder):
             for item in summaries:
                 self._events.write_event(Event(step=step, wall_time=time.time(), summary=item))
             self._events.flush()
@@ -73,7 +73,7 @@ class MetricWriter:
         """Closes the files; further calls do nothing."""
         self._enabled = False
         lines, events, self._lines, self._events = self._lines, self._events, None, None
-        with told_plainly(self._folder), ExitStack() as both:
+        with user_error_on_write(self._folder), ExitStack() as both:
             for file in (lines, events):
                 if file is not None:
                     both.callback(file.close)

@@ -16,12 +16,12 @@ from crcfp_jax.runs.parts import Parts
 from crcfp_jax.runs.progress import TrainingProgress
 from crcfp_jax.training import parallel
 from crcfp_jax.training.state import TrainState
-from data_pipelines.data_set import Record, evenly
+from data_pipelines.data_set import Record, evenly_spaced
 
 PICTURES = 4  # samples in a picture of predictions
 
 
-class Scorer:
+class Validator:
     """Evaluates the states of one run, over all its processes: each of them has to make every call."""
 
     def __init__(self, parts: Parts, workdir: Path):
@@ -85,7 +85,7 @@ class Scorer:
         elif pictured:
             records = [record for record in split.validation or split.labelled if record.annotated]
             count = PICTURES * jax.process_count()  # every process evaluates its share; the first draws its own
-            _, samples = self.evaluate(variables, [records[place] for place in evenly(len(records), count)])
+            _, samples = self.evaluate(variables, [records[place] for place in evenly_spaced(len(records), count)])
         if pictured and jax.process_index() == 0:
             name = "validation" if split.validation else "training"
             picture = self.save_picture(samples, f"{name}_{step:06d}")

@@ -23,7 +23,7 @@ BEHIND = 2  # batches that may wait to be blended
 
 # Starts a batch of windows, uint8 [n, side, side, 3], on the devices, without waiting for them: 'probabilities' float32
 # [n, side, side, c] and, with a model that has it, 'uncertainty' float32 [n, side, side].
-Predict = Callable[[UInt8[np.ndarray, "n side side 3"]], Mapping[str, Any]]
+Forward = Callable[[UInt8[np.ndarray, "n side side 3"]], Mapping[str, Any]]
 
 
 @dataclass
@@ -40,37 +40,37 @@ def predict_canvas(
     canvas: Canvas,
     tiling: Tiling,
     windows: Sequence[Sequence[Window]],
-    predict: Predict,
-    hand_on: Callable[[Float32[np.ndarray, "rows width channels"]], None],
+    forward: Forward,
+    sink: Callable[[Float32[np.ndarray, "rows width channels"]], None],
     *,
     channels: int,
     batch_size: int,
     devices: int = 1,
     pool: Executor,
-    band_height: int,
+    slab_height: int,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Timing:
     """Sends the windows through the network and hands the blended rows of the whole canvas on, from top to bottom.
 
-    Neither the batch size, nor the number of devices, nor the band height changes the result beyond rounding.
+    Neither the batch size, nor the number of devices, nor the slab height changes the result beyond rounding.
 
     Args:
         canvas: what is looked at.
         tiling: of the canvas.
         windows: those wanted, for each row of windows (`tiles.choose_windows`).
-        predict: starts a batch. It gets batches of `batch_size` windows for each device, the last one padded; for a
+        forward: starts a batch. It gets batches of `batch_size` windows for each device, the last one padded; for a
             canvas of fewer windows one that is no larger than it need be.
-        hand_on: gets consecutive rows: probabilities, then the uncertainty where the model has it; 0 where no window
+        sink: gets consecutive rows: probabilities, then the uncertainty where the model has it; 0 where no window
             is wanted. It is called in a thread of its own, one call at a time.
         channels: of a row.
         batch_size: windows a batch on each device.
         devices: that share a batch evenly.
         pool: reads the canvas.
-        band_height: canvas rows read at a time.
+        slab_height: canvas rows read at a time.
         advance: called with the number of windows that are done.
     """
     clock = _Clock()
-    blending = _Blending(Blender(tiling, channels), hand_on)
+    blending = _Blending(Blender(tiling, channels), sink)
     total = sum(map(len, windows))
     full = min(batch_size, _next_power(-(-total // devices)))  # windows of a batch on each device
     on_devices: deque[Future] = deque()
@@ -84,12 +84,12 @@ def predict_canvas(
             on_devices.popleft().result()
         while len(under_way) >= AHEAD + BEHIND or (under_way and under_way[0].done()):
             under_way.popleft().result()
-        on_devices.append(waiter.submit(clock.wait, *clock.call(predict, stacked)))
+        on_devices.append(waiter.submit(clock.wait, *clock.call(forward, stacked)))
         under_way.append(blender.submit(blending.blend, on_devices[-1], batch, advance))
 
     try:
         batch, pixels = [], []
-        with closing(read_strips(canvas, tiling, windows, pool, height=band_height)) as strips:
+        with closing(read_strips(canvas, tiling, windows, pool, height=slab_height)) as strips:
             for number, row in enumerate(windows):
                 strip = next(strips) if row else None
                 for window in row:
@@ -121,10 +121,10 @@ class _Clock:
         self._busy = self._compiling = 0.0
         self._shapes: set[tuple[int, ...]] = set()
 
-    def call(self, predict: Predict, windows: np.ndarray) -> tuple[Mapping[str, Any], float]:
+    def call(self, forward: Forward, windows: np.ndarray) -> tuple[Mapping[str, Any], float]:
         """Starts a batch; returns its outputs and when it was started."""
         before = time.perf_counter()
-        outputs = predict(windows)  # compiles what it has not seen before it returns
+        outputs = forward(windows)  # compiles what it has not seen before it returns
         now = time.perf_counter()
         if windows.shape not in self._shapes:
             self._shapes.add(windows.shape)
@@ -148,8 +148,8 @@ class _Clock:
 class _Blending:
     """Blends batches in the order in which they were started, and hands finished rows on."""
 
-    def __init__(self, blender: Blender, hand_on: Callable[[np.ndarray], None]):
-        self._blender, self._hand_on = blender, hand_on
+    def __init__(self, blender: Blender, sink: Callable[[np.ndarray], None]):
+        self._blender, self._sink = blender, sink
         self._row = 0  # of windows, the current one
         self._failed = False
 
@@ -172,5 +172,5 @@ class _Blending:
         """Hands on what no window of this row of windows, or a later one, touches."""
         while self._row < row:
             for rows in self._blender.finish_row(self._row):
-                self._hand_on(rows)
+                self._sink(rows)
             self._row += 1

@@ -60,7 +60,7 @@ def _predict(
         if (result := folders.finished(picture)) is not None:
             summary.skipped(picture, result)
             return
-        with folders.making(picture) as folder:
+        with folders.claimed(picture) as folder:
             if folder is None:
                 if (result := folders.finished(picture)) is not None:  # another process has just made it
                     summary.skipped(picture, result)

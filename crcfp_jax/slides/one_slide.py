@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import told_plainly
+from crcfp_jax.common.files import user_error_on_write
 from crcfp_jax.portable_model.card import Card
-from crcfp_jax.slides.engine import Predict, Timing, predict_canvas
+from crcfp_jax.slides.engine import Forward, Timing, predict_canvas
 from crcfp_jax.slides.options import Options
-from crcfp_jax.slides.plan import Plan, plan_picture, remarks
-from crcfp_jax.slides.strips import band_height
+from crcfp_jax.slides.plan import SlidePlan, caveats, plan_picture
+from crcfp_jax.slides.strips import slab_height
 from crcfp_jax.slides.writing.areas import AreaCount, AreaWriter
 from crcfp_jax.slides.writing.band import OutputGrid
 from crcfp_jax.slides.writing.geojson import GeoJsonWriter
@@ -31,7 +31,7 @@ class Predictor:
     """A model ready to run."""
 
     card: Card
-    predict: Predict
+    forward: Forward
     devices: int  # that share a batch
 
 
@@ -64,28 +64,28 @@ def predict_picture(
     with ExitStack() as stack:
         plan = plan_picture(stack.enter_context(open_slide(path)), predictor.card, options)
         _check_space(folder, plan.grid, options, len(predictor.card.classes))
-        with told_plainly(folder.parent):
+        with user_error_on_write(folder.parent):
             writers = _open_writers(stack, folder, plan, predictor.card, options)
         size = (plan.view.size[0], plan.view.size[1])
         output = Output(size, plan.grid, plan.tissue, writers, num_classes=len(predictor.card.classes))
         advance(0, plan.count)
-        with told_plainly(folder.parent):
+        with user_error_on_write(folder.parent):
             timing = predict_canvas(
                 plan.view,
                 plan.tiling,
                 plan.windows,
-                predictor.predict,
+                predictor.forward,
                 output.write,
                 channels=len(predictor.card.classes) + ("uncertainty" in options.formats),
                 devices=predictor.devices,
                 batch_size=options.batch_size,
                 pool=pool,
-                band_height=band_height(plan.view.size[1]),
+                slab_height=slab_height(plan.view.size[1]),
                 advance=lambda done: advance(done, plan.count),
             )
             output.finish()
     files = sorted(file.name for file in folder.iterdir())
-    return _report(plan, predictor.card, options, output.areas, files, timing, time.perf_counter() - started)
+    return _describe_result(plan, predictor.card, options, output.areas, files, timing, time.perf_counter() - started)
 
 
 def _check_space(folder: Path, grid: OutputGrid, options: Options, classes: int) -> None:
@@ -102,7 +102,7 @@ def _check_space(folder: Path, grid: OutputGrid, options: Options, classes: int)
         )
 
 
-def _open_writers(stack: ExitStack, folder: Path, plan: Plan, card: Card, options: Options) -> list[Writer]:
+def _open_writers(stack: ExitStack, folder: Path, plan: SlidePlan, card: Card, options: Options) -> list[Writer]:
     """The writers of the wanted files, each given up at the end of `stack` if it has not been finished."""
     grid = plan.grid
     make = {
@@ -120,8 +120,8 @@ def _open_writers(stack: ExitStack, folder: Path, plan: Plan, card: Card, option
     return writers
 
 
-def _report(
-    plan: Plan, card: Card, options: Options, count: AreaCount, files: list[str], timing: Timing, seconds: float
+def _describe_result(
+    plan: SlidePlan, card: Card, options: Options, count: AreaCount, files: list[str], timing: Timing, seconds: float
 ) -> dict[str, Any]:
     millimetres2 = (plan.grid.microns_per_pixel / 1000) ** 2  # of a pixel
     of = len(plan.tiling.tops) * len(plan.tiling.lefts)
@@ -130,7 +130,7 @@ def _report(
         "input": {
             "size": list(plan.slide.size),
             "microns_per_pixel": plan.microns_per_pixel,
-            "notes": [*plan.slide.notes, *remarks(plan, card, options)],
+            "notes": [*plan.slide.notes, *caveats(plan, card, options)],
         },
         "output": {
             "size": [plan.grid.height, plan.grid.width],

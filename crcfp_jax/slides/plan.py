@@ -16,7 +16,7 @@ COARSE = 1.5  # times the training images' pixel size, from which a picture lack
 
 
 @dataclass(frozen=True)
-class Plan:
+class SlidePlan:
     """What is looked at of a picture, and at which sizes."""
 
     slide: Slide
@@ -33,7 +33,7 @@ class Plan:
         return sum(map(len, self.windows))
 
 
-def plan_picture(slide: Slide, card: Card, options: Options) -> Plan:
+def plan_picture(slide: Slide, card: Card, options: Options) -> SlidePlan:
     """Decides the sizes, finds the tissue and chooses the windows.
 
     Raises:
@@ -56,10 +56,10 @@ def plan_picture(slide: Slide, card: Card, options: Options) -> Plan:
 
     tiling = Tiling(height, width, side, window_step(side, options.overlap))
     grid = output_grid(slide.size, microns_per_pixel, view.size)
-    return Plan(slide, microns_per_pixel, view, grid, tissue, tiling, choose_windows(tiling, wanted))
+    return SlidePlan(slide, microns_per_pixel, view, grid, tissue, tiling, choose_windows(tiling, wanted))
 
 
-def remarks(plan: Plan, card: Card, options: Options) -> list[str]:
+def caveats(plan: SlidePlan, card: Card, options: Options) -> list[str]:
     """What a user should know before trusting the result, one short line each."""
     found = []
     if plan.microns_per_pixel > COARSE * card.data_microns_per_pixel:

@@ -9,7 +9,7 @@ from typing import Any
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error, read_json, write_json_atomic
 from crcfp_jax.common.lock import Lock
-from crcfp_jax.common.staging import placed, recover
+from crcfp_jax.common.staging import recover_staged, staged_folder
 from crcfp_jax.slides.inputs import Input
 
 RESULT = "result.json"
@@ -99,7 +99,7 @@ class ResultFolders:
         return None if same else f"of another file than {picture.path}"
 
     @contextmanager
-    def making(self, picture: Input) -> Iterator[Path | None]:
+    def claimed(self, picture: Input) -> Iterator[Path | None]:
         """Gives an empty folder to write into, or None where another process makes these results or just has.
 
         When the block ends, the folder takes its place, which `finish` has made it ready for; when it raises, nothing
@@ -113,7 +113,7 @@ class ResultFolders:
             if not lock.take():
                 yield None
                 return
-            recover(final, RESULT)
+            recover_staged(final, RESULT)
             if self.finished(picture) is not None:
                 yield None
                 return
@@ -121,14 +121,14 @@ class ResultFolders:
                 self._identities[picture.name] = identity(picture.path)
             except OSError as error:
                 raise UserError(f"cannot read {describe_os_error(error, picture.path)}") from error
-            with placed(final, RESULT) as part:
+            with staged_folder(final, RESULT) as part:
                 yield part
 
     def finish(self, part: Path, picture: Input, result: Mapping[str, Any]) -> dict[str, Any]:
         """Writes the result that makes a folder complete, and returns it.
 
         Raises:
-            UserError: the picture is not the one that it was when `making` began.
+            UserError: the picture is not the one that it was when `claimed` began.
         """
         before = self._identities.pop(picture.name)
         try:

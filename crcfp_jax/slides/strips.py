@@ -12,8 +12,8 @@ from data_pipelines.geometry import pad_to
 from data_pipelines.tiling import Tiling, Window
 
 BLOCK = 1024  # columns that a thread reads at a time
-BAND_BYTES = 2**27  # of a band that is read ahead; three are held at a time
-BAND_HEIGHTS = (128, 1024)  # least and greatest: a low band decodes the tiles of a slide again and again
+SLAB_BYTES = 2**27  # of a slab that is read ahead; three are held at a time
+SLAB_HEIGHTS = (128, 1024)  # least and greatest: a low slab decodes the tiles of a slide again and again
 
 
 @runtime_checkable
@@ -26,10 +26,10 @@ class Canvas(Protocol):
         """The pixels of a rectangle inside the canvas."""
 
 
-def band_height(width: int) -> int:
-    """Rows of a canvas that are read at a time: as many as BAND_BYTES holds, within BAND_HEIGHTS."""
-    least, greatest = BAND_HEIGHTS
-    return min(greatest, max(least, BAND_BYTES // (3 * width)))
+def slab_height(width: int) -> int:
+    """Rows of a canvas that are read at a time: as many as SLAB_BYTES holds, within SLAB_HEIGHTS."""
+    least, greatest = SLAB_HEIGHTS
+    return min(greatest, max(least, SLAB_BYTES // (3 * width)))
 
 
 def read_strips(
@@ -37,7 +37,7 @@ def read_strips(
 ) -> Iterator[UInt8[np.ndarray, "side _ 3"]]:
     """The canvas rows of each row of windows that has any, in order.
 
-    Bands of `height` rows are read in blocks, of which those that no window touches stay white; the band after the one
+    Slabs of `height` rows are read in blocks, of which those that no window touches stay white; the slab after the one
     in use is under way in the pool. A canvas smaller than a window is continued by reflection.
 
     Args:
@@ -45,12 +45,12 @@ def read_strips(
         tiling: of the canvas.
         windows: those wanted, for each row of windows.
         pool: reads the blocks; an error in there is raised here.
-        height: rows of a band; changes nothing in the result.
+        height: rows of a slab; changes nothing in the result.
     """
-    bands: deque[tuple[int, np.ndarray, list[Future]]] = deque()  # first row, pixels, blocks under way
+    slabs: deque[tuple[int, np.ndarray, list[Future]]] = deque()  # first row, pixels, blocks under way
     starts = iter(range(0, tiling.height, height))
 
-    def start_band() -> None:
+    def start_slab() -> None:
         if (top := next(starts, None)) is None:
             return
         rows = min(height, tiling.height - top)
@@ -59,24 +59,24 @@ def read_strips(
             pool.submit(_read_into, canvas, pixels, top, first, last)
             for first, last in _touched(tiling, windows, top, rows)
         ]
-        bands.append((top, pixels, blocks))
+        slabs.append((top, pixels, blocks))
 
     try:
-        start_band()
+        start_slab()
         for top, row in zip(tiling.tops, windows, strict=True):
             end = min(top + tiling.side, tiling.height)
-            while bands[0][0] + len(bands[0][1]) <= top:
-                bands.popleft()
-                if not bands:
-                    start_band()
-            while bands[-1][0] + len(bands[-1][1]) < end:
-                start_band()
-            if bands[-1][0] < end:  # it is in use: the next one is read meanwhile
-                start_band()
+            while slabs[0][0] + len(slabs[0][1]) <= top:
+                slabs.popleft()
+                if not slabs:
+                    start_slab()
+            while slabs[-1][0] + len(slabs[-1][1]) < end:
+                start_slab()
+            if slabs[-1][0] < end:  # it is in use: the next one is read meanwhile
+                start_slab()
             if not row:
                 continue
             parts = []
-            for first, pixels, blocks in bands:
+            for first, pixels, blocks in slabs:
                 if first >= end:
                     break
                 for block in blocks:
@@ -85,11 +85,11 @@ def read_strips(
             strip = parts[0] if len(parts) == 1 else np.concatenate(parts)
             yield pad_to(strip, None, tiling.side, tiling.side)[0]
     finally:  # the canvas may be closed once this has ended
-        wait([block for _, _, blocks in bands for block in blocks if not block.cancel()])
+        wait([block for _, _, blocks in slabs for block in blocks if not block.cancel()])
 
 
 def _touched(tiling: Tiling, windows: Sequence[Sequence[Window]], top: int, rows: int) -> Iterator[tuple[int, int]]:
-    """First and last + 1 column of each block of a band that any window needs."""
+    """First and last + 1 column of each block of a slab that any window needs."""
     near = [
         window.left
         for first, row in zip(tiling.tops, windows, strict=True)

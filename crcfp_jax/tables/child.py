@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from crcfp_jax.common.files import told_plainly
+from crcfp_jax.common.files import user_error_on_write
 from crcfp_jax.common.lock import Lock
 from crcfp_jax.tables.grid import ROOT
 
@@ -25,7 +25,7 @@ class Child:
     def __init__(self, command: Sequence[str], log: Path, lock: Lock, compile_cache: Path):
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         environment = {"JAX_COMPILATION_CACHE_DIR": str(compile_cache)} | os.environ | {"PYTHONPATH": path}
-        with told_plainly(log):
+        with user_error_on_write(log):
             log.parent.mkdir(parents=True, exist_ok=True)
             self._log, self._start = log, log.stat().st_size if log.exists() else 0
             with open(log, "ab") as output:

@@ -21,7 +21,7 @@ class GridDisplay:
     def __init__(self, total: int, *, console: Console | None = None, clock: Callable[[], float] = time.monotonic):
         self._total, self._console, self._clock = total, console or Console(), clock
         self._live = self._bars = None
-        self._label, self._started, self._told = "", 0.0, 0.0
+        self._label, self._started, self._last_line = "", 0.0, 0.0
 
     def __enter__(self) -> "GridDisplay":
         if self._console.is_terminal:
@@ -48,7 +48,7 @@ class GridDisplay:
     def start(self, number: int, label: str, how: str) -> None:
         """Says that run `number` of the grid starts; `how` says from where."""
         self._label, self._started = f"[{number}/{self._total}] {label}", self._clock()
-        self._told = self._started
+        self._last_line = self._started
         self.message(f"{self._label}: {how}")
 
     def step(self, step: int, steps: int, left: float | None, finished: int) -> None:
@@ -58,9 +58,9 @@ class GridDisplay:
             self._bars.update(self._run, description=self._label, completed=step, total=steps, note=elapsed)
             self._bars.update(self._grid, completed=finished, note=_left(left).removeprefix("; "))
             self._draw()
-        elif self._clock() - self._told >= EVERY:
-            self._told = self._clock()
-            elapsed = duration(self._told - self._started)
+        elif self._clock() - self._last_line >= EVERY:
+            self._last_line = self._clock()
+            elapsed = duration(self._last_line - self._started)
             self.message(f"{self._label}: step {step}/{steps}, {elapsed}{_left(left)}")
 
     def end(self, outcome: str, left: float | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import read_json, told_plainly, write_json_atomic
+from crcfp_jax.common.files import read_json, user_error_on_write, write_json_atomic
 from crcfp_jax.common.lock import Lock
 from crcfp_jax.runs.settings import CHANGEABLE
 from crcfp_jax.tables.grid import Grid, Run
@@ -67,7 +67,7 @@ class GridFolder:
     def add_duration(self, run: Run, seconds: float) -> None:
         """Notes how long a sitting of `run` took."""
         line = json.dumps({"name": run.name, "seconds": round(seconds, 1)}) + "\n"
-        with told_plainly(self.durations), open(self.durations, "a") as file:
+        with user_error_on_write(self.durations), open(self.durations, "a") as file:
             file.write(line)
 
     def sittings(self) -> dict[str, float]:

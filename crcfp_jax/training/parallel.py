@@ -47,9 +47,9 @@ def make_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def check_batch_sizes(config: ConfigDict, devices: int, *, unlabelled: bool) -> None:
-    """Raises UserError where the devices don't divide a batch evenly; `unlabelled`: whether there is a second one."""
-    for key in ("batch_size", "unlabelled_batch_size") if unlabelled else ("batch_size",):
+def check_batch_sizes(config: ConfigDict, devices: int, *, with_unlabelled: bool) -> None:
+    """Raises UserError where the devices don't divide a batch evenly; `with_unlabelled`: there is a second one."""
+    for key in ("batch_size", "unlabelled_batch_size") if with_unlabelled else ("batch_size",):
         size = config.train[key]
         if size < 1 or size % devices:
             raise UserError(

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.methods.definition import Method
-from crcfp_jax.methods.mean_teacher import follow
+from crcfp_jax.methods.mean_teacher import ema_update
 from crcfp_jax.methods.objective import unlabelled_terms
 from crcfp_jax.methods.pixel_terms import supervised_term
 from crcfp_jax.methods.randomness import Purpose, example_keys
@@ -103,10 +103,10 @@ def make_train_step(
             encoded = encode_streams(network, variables, labelled, streams, config.model)
             heads = Heads(network, variables, axis_name)
             losses = {"supervised": supervised_term(heads, encoded.labelled, batch["label"])}
-            unlabelled, metrics, bank = unlabelled_terms(
+            unlabelled_losses, metrics, bank = unlabelled_terms(
                 heads, method, config, encoded.streams, batch, key, bank=state.bank, teacher=state.teacher
             )
-            losses |= unlabelled
+            losses |= unlabelled_losses
             ramp = method.ramp(state.step)
             weights = {term: w if term == "supervised" else w * ramp for term, w in method.weights.items()}
             total = sum(weights[term] * loss for term, loss in losses.items())
@@ -131,7 +131,7 @@ def make_train_step(
             batch_stats=batch_stats,
             opt_state=opt_state,
             bank=bank,
-            teacher=None if decay is None else follow(state.teacher, params, decay, state.step),
+            teacher=None if decay is None else ema_update(state.teacher, params, decay, state.step),
         )
         return new_state, metrics
 

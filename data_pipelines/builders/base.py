@@ -4,21 +4,21 @@ How a builder module is written
 -------------------------------
 A module in `data_pipelines/builders/` defines one `RECIPE = Recipe(...)` and is listed in `data_pipelines.build`:
 
-    def plan(raw_dir: Path | None, options: Options) -> Plan:
+    def find_sources(raw_dir: Path | None, options: Options) -> FoundSources:
         # Look at the folder (not at pixels) and say what will be stored, in which order.
         # raw_dir is None for recipes with needs_raw=False (synthetic data); it exists for the others.
         # options.class_map and the like are only different from their defaults where Recipe.options names them.
-        return Plan(sources=tuple(Source(name, split, partial(tiles_of, ...)) for ...), faults=())
+        return FoundSources(sources=tuple(Source(name, split, partial(tiles_of, ...)) for ...), faults=())
 
     RECIPE = Recipe(name="bcss", description="...", classes=(ClassInfo("tumour", (200, 0, 0)), ...),
-                    microns_per_pixel=0.25, plan=plan)
+                    microns_per_pixel=0.25, find_sources=find_sources)
 
 A `Source` is one unit of work, read whole or skipped whole: a region with its mask, an image with its annotation, or
 all tiles of one synthetic hospital. Its `tiles` is called without arguments, once, and gives the `Tile`s in the order
 in which they are stored. It raises UserError for bad input; with --skip_bad such a source is left out and listed.
 Images are read by `read_image` of data_pipelines.reading.whole, as a prediction reads them, and masks of class codes by
 `read_codes`. What `read_image` notes goes into `Tile.notes`.
-Faults seen while planning (an image without its mask) go into `Plan.faults`: the first one ends the build, or, with
+Faults seen there (an image without its mask) go into `FoundSources.faults`: the first one ends the build, or, with
 --skip_bad, all are listed and the build goes on. A source becomes one array_record file, held in memory while it is
 written: keep it below a few hundred tiles, and group tiny ones.
 
@@ -79,7 +79,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FoundSources:
     """All sources in storage order, and what is wrong with the raw folder.
 
     `faults`: single files that can't be used, one plain line each. `missing`: why the folder can't be the data set at
@@ -99,7 +99,7 @@ class Recipe:
     description: str
     classes: tuple[ClassInfo, ...]
     microns_per_pixel: float  # of the tiles that don't say their own
-    plan: Callable[[Path | None, Options], Plan]
+    find_sources: Callable[[Path | None, Options], FoundSources]
     needs_raw: bool = True
     download: str = ""  # what to download from where, and the layout that it unpacks to; for needs_raw
     options: tuple[str, ...] = ()  # names of the fields of Options that it knows
@@ -125,14 +125,14 @@ class Collected:
 
 
 class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """Stores the tiles of a plan and collects their records.
+    """Stores the tiles of what was found and collects their records.
 
     Args:
       recipe: the data set.
-      plan: its sources.
+      found: its sources.
       data_dir: folder in which TFDS makes `<name>/<VERSION>`.
       skip_bad: leave out sources that raise UserError, and list them in `collected.skipped`.
-      report: called with every source once it is stored or skipped.
+      on_source: called with every source once it is stored or skipped.
 
     Raises (in download_and_prepare):
       UserError: from a source; ValueError: a tile that breaks the contract (a defect of the builder module).
@@ -143,12 +143,20 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     # install (4.9.10). Nothing is downloaded here; None is what it finds for a class made in a notebook.
     code_path = None
 
-    def __init__(self, recipe: Recipe, plan: Plan, data_dir: Path, *, skip_bad: bool, report: Callable[[Source], None]):
+    def __init__(
+        self,
+        recipe: Recipe,
+        found: FoundSources,
+        data_dir: Path,
+        *,
+        skip_bad: bool,
+        on_source: Callable[[Source], None],
+    ):
         self.name = recipe.name
         self.recipe = recipe
-        self.plan = plan
+        self.found = found
         self.skip_bad = skip_bad
-        self.report = report
+        self.on_source = on_source
         self.collected = Collected()
         self._ids: set[str] = set()
         self._positions = dict.fromkeys(SPLITS, 0)
@@ -170,7 +178,7 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def _shard_iterators_per_split(self, dl_manager) -> dict[str, list[Callable[[], Iterator]]]:
         shards = {
-            split: [partial(self._examples, s) for s in self.plan.sources if s.split == split] for split in SPLITS
+            split: [partial(self._examples, s) for s in self.found.sources if s.split == split] for split in SPLITS
         }
         return {split: generators for split, generators in shards.items() if generators}
 
@@ -188,7 +196,7 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             self._positions[source.split] += 1
             image = Image.fromarray(np.ascontiguousarray(tile.image))
             yield position, {"id": tile.id, "image": image, "label": Image.fromarray(np.ascontiguousarray(label))}
-        self.report(source)
+        self.on_source(source)
 
     def _collect(self, tile: Tile, split: str, position: int) -> np.ndarray:
         """Checks a tile, adds its record and counts its pixels; returns its label, all ignored where it has none."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
 from crcfp_jax.common.errors import UserError
-from data_pipelines.builders.base import Options, Plan, Recipe, Source, Tile
+from data_pipelines.builders.base import FoundSources, Options, Recipe, Source, Tile
 from data_pipelines.builders.raw import cut_tiles, files_by_stem
 from data_pipelines.reading.whole import read_codes, read_image
 
@@ -50,13 +50,13 @@ def code_table(class_map: str) -> np.ndarray:
     return table
 
 
-def plan(raw_dir: Path, options: Options) -> Plan:
+def find_sources(raw_dir: Path, options: Options) -> FoundSources:
     """Pairs regions and masks by name."""
     images = files_by_stem(raw_dir / "rgbs_colorNormalized", ".png")
     masks = files_by_stem(raw_dir / "masks", ".png")
     if not images or (not masks and not options.unannotated_ok):
         empty = "masks" if images else "rgbs_colorNormalized"
-        return Plan((), missing=f"raw folder {raw_dir} holds no {empty}/*.png")
+        return FoundSources((), missing=f"raw folder {raw_dir} holds no {empty}/*.png")
     faults = []
     sources = []
     table = code_table(options.class_map)
@@ -75,7 +75,7 @@ def plan(raw_dir: Path, options: Options) -> Plan:
             split = "test" if hospital in TEST_HOSPITALS else "train"
             tiles = partial(_tiles, image, mask if stem in masks else None, table, hospital, patient)
             sources.append(Source(stem, split, tiles))
-    return Plan(tuple(sources), tuple(faults))
+    return FoundSources(tuple(sources), tuple(faults))
 
 
 def _tiles(image_path: Path, mask_path: Path | None, table: np.ndarray, hospital: str, patient: str) -> Iterator[Tile]:
@@ -99,7 +99,7 @@ RECIPE = Recipe(
     description="Breast Cancer Semantic Segmentation, five classes, tiles of 512 x 512 pixels.",
     classes=CLASSES,
     microns_per_pixel=0.25,
-    plan=plan,
+    find_sources=find_sources,
     download=(
         "download BCSS (about 5 GB) from the Google Drive link on https://github.com/PathologyDataScience/BCSS"
         " ('0_Public-data-Amgad2019_0.25MPP'), so that RAW_DIR holds rgbs_colorNormalized/*.png and masks/*.png"

@@ -22,7 +22,7 @@ from defusedxml.ElementTree import parse
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
-from data_pipelines.builders.base import Options, Plan, Recipe, Source, Tile
+from data_pipelines.builders.base import FoundSources, Options, Recipe, Source, Tile
 from data_pipelines.builders.raw import cut_tiles, files_by_stem
 from data_pipelines.reading.whole import read_image
 
@@ -79,7 +79,7 @@ def _points(region: Element, path: Path) -> np.ndarray:
     return points
 
 
-def plan(raw_dir: Path, options: Options) -> Plan:
+def find_sources(raw_dir: Path, options: Options) -> FoundSources:
     """Pairs images and annotations by name, in both folders."""
     folders = (
         ("train", raw_dir / TRAINING / "Tissue Images", raw_dir / TRAINING / "Annotations"),
@@ -92,7 +92,7 @@ def plan(raw_dir: Path, options: Options) -> Plan:
         annotations = files_by_stem(annotation_folder, ".xml")
         for kind, files, folder in (("*.tif", images, image_folder), ("*.xml", annotations, annotation_folder)):
             if not files:
-                return Plan((), missing=f"{folder} holds no {kind}")
+                return FoundSources((), missing=f"{folder} holds no {kind}")
         for stem in sorted({*images, *annotations}):
             name = NAME.fullmatch(stem)
             if stem not in images:
@@ -105,7 +105,7 @@ def plan(raw_dir: Path, options: Options) -> Plan:
                 patient, hospital = name.groups()
                 tiles = partial(_tiles, images[stem], annotations[stem], hospital, patient)
                 sources.append(Source(stem, split, tiles))
-    return Plan(tuple(sources), tuple(faults))
+    return FoundSources(tuple(sources), tuple(faults))
 
 
 def _tiles(image_path: Path, annotation_path: Path, hospital: str, patient: str) -> Iterator[Tile]:
@@ -121,7 +121,7 @@ RECIPE = Recipe(
     description="MoNuSeg 2018: nuclei in H&E images of many organs, crops of 250 x 250 pixels.",
     classes=CLASSES,
     microns_per_pixel=0.25,  # 40x; the annotation files state 0.246 to 0.253
-    plan=plan,
+    find_sources=find_sources,
     download=(
         "download the training and the test data of MoNuSeg 2018 from https://monuseg.grand-challenge.org/Data/ and"
         f" unpack both zips into RAW_DIR, so that it holds '{TRAINING}/Tissue Images/*.tif',"

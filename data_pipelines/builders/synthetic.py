@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from crcfp_jax.common.classes import ClassInfo
-from data_pipelines.builders.base import Options, Plan, Recipe, Source, Tile
+from data_pipelines.builders.base import FoundSources, Options, Recipe, Source, Tile
 from data_pipelines.synthesis import synthesise
 
 SEED = 2023
@@ -37,9 +37,9 @@ def _tiles(hospital: str, count: int) -> Iterator[Tile]:
         yield Tile(name, image, label, hospital=hospital, patient=patient, source_image=name, x=0, y=0)
 
 
-def plan(raw_dir: Path | None, options: Options) -> Plan:
+def find_sources(raw_dir: Path | None, options: Options) -> FoundSources:
     """Returns one source per hospital; needs no raw folder and knows no options."""
-    return Plan(
+    return FoundSources(
         tuple(
             Source(hospital, split, partial(_tiles, hospital, TILES_PER_HOSPITAL[split]))
             for split, hospitals in HOSPITALS.items()
@@ -53,6 +53,6 @@ RECIPE = Recipe(
     description="Synthetic tissue that looks like haematoxylin and eosin: five classes, 14 hospitals, from a seed.",
     classes=CLASSES,
     microns_per_pixel=0.75,
-    plan=plan,
+    find_sources=find_sources,
     needs_raw=False,
 )

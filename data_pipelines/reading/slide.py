@@ -61,13 +61,15 @@ class Slide(ABC):
         columns = max(0, left), min(whole[1], left + width)
         inside = (rows[0], columns[0], rows[1] - rows[0], columns[1] - columns[0])
         if inside == (top, left, height, width) and height and width:
-            return self._told(level, inside)
+            return self._read_checked(level, inside)
         region = np.full((height, width, 3), 255, np.uint8)
         if inside[2] > 0 and inside[3] > 0:
-            region[rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left] = self._told(level, inside)
+            region[rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left] = self._read_checked(
+                level, inside
+            )
         return region
 
-    def _told(self, level: int, region: tuple[int, int, int, int]) -> UInt8[np.ndarray, "h w 3"]:
+    def _read_checked(self, level: int, region: tuple[int, int, int, int]) -> UInt8[np.ndarray, "h w 3"]:
         try:
             return self._read(level, *region)
         except MemoryError:

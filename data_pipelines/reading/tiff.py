@@ -28,10 +28,10 @@ class TiffSlide(Slide):
     """A TIFF through tifffile."""
 
     def __init__(self, path: Path):
-        with _told(path):
+        with _user_error_on_read(path):
             self._file = tifffile.TiffFile(path)
         try:
-            with _told(path):
+            with _user_error_on_read(path):
                 self._open(path)
         except BaseException:
             self._file.close()
@@ -83,7 +83,7 @@ class TiffSlide(Slide):
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _user_error_on_read(path: Path) -> Iterator[None]:
     try:
         yield
     except UserError:

@@ -16,5 +16,5 @@ def synthesise(seed: int, hospital: str, index: int, size: int = 256) -> tuple[n
     """
     look = appearance(hospital)
     rng = np.random.default_rng([seed, int(hospital[1:]), index])
-    plan = draw_layout(rng, size, look.magnification)
-    return scan(rng, concentrations(rng, plan, look.magnification), look), plan.label
+    drawn = draw_layout(rng, size, look.magnification)
+    return scan(rng, concentrations(rng, drawn, look.magnification), look), drawn.label

@@ -64,14 +64,14 @@ def cells(rng: np.random.Generator, size: int, spacing: float) -> tuple[np.ndarr
     return cv2.distanceTransform(edge, cv2.DIST_L2, 5), centre, cell
 
 
-def concentrations(rng: np.random.Generator, plan: Layout, scale: float) -> np.ndarray:
+def concentrations(rng: np.random.Generator, drawn: Layout, scale: float) -> np.ndarray:
     """Returns stain concentrations float32 [h, w, 3]: haematoxylin, eosin, red cells (haemoglobin and eosin).
 
     A concentration of 1 is a strongly stained structure at nominal thickness. `scale` is the magnification.
     """
-    size = plan.kind.shape[0]
+    size = drawn.kind.shape[0]
     vary = dict(zip(range(8), np.exp(TILE_SPREAD * rng.standard_normal(8)), strict=True))
-    vectors = flow(rng, plan.nests)
+    vectors = flow(rng, drawn.nests)
     bundle = fibres(fine_noise(rng, size, 1.0 * scale), vectors, 12, 1.6 * scale)
     coarse = fibres(fine_noise(rng, size, 2.6 * scale), vectors, 10, 2.5 * scale)
     chromatin, mottle = fine_noise(rng, size, 0.9 * scale), fine_noise(rng, size, 2.2 * scale)
@@ -101,11 +101,11 @@ def concentrations(rng: np.random.Generator, plan: Layout, scale: float) -> np.n
     stains[layout.WALL, 1] = np.clip(0.62 + 0.16 * bundle, 0.2, 1.1) * vary[layout.WALL]
     stains[layout.LUMEN, 1] = np.clip(0.03 + 0.015 * cloud, 0, 1)
 
-    weights = [cv2.GaussianBlur((plan.kind == k).astype(np.float32), (0, 0), 1.4) for k in range(8)]
+    weights = [cv2.GaussianBlur((drawn.kind == k).astype(np.float32), (0, 0), 1.4) for k in range(8)]
     mixed = np.einsum("khw,kshw->shw", np.stack(weights), stains)
     # A thin retraction gap sets nests off from stroma here and there.
     gap = 4 * weights[layout.TUMOUR] * weights[layout.STROMA] * np.clip(cloud, 0, 1)
     mixed *= 1 - 0.8 * np.clip(gap, 0, 1)
     angle = np.arctan2(vectors[..., 1], vectors[..., 0])
-    draw_nuclei(rng, mixed[0], mixed[1], plan.kind, angle, chromatin, scale)
-    return np.ascontiguousarray(np.maximum(mixed, 0).transpose(1, 2, 0)) * (1 + 1.1 * plan.fold[..., None])
+    draw_nuclei(rng, mixed[0], mixed[1], drawn.kind, angle, chromatin, scale)
+    return np.ascontiguousarray(np.maximum(mixed, 0).transpose(1, 2, 0)) * (1 + 1.1 * drawn.fold[..., None])

@@ -77,7 +77,7 @@ def predicted(pixels, microns_per_pixel):
         predict_canvas(
             view, tiling, choose_windows(tiling, lambda top, left: True),
             lambda windows: {"probabilities": classify(windows)}, output.write,
-            channels=3, batch_size=5, pool=pool, band_height=50,
+            channels=3, batch_size=5, pool=pool, slab_height=50,
         )  # fmt: skip
     output.finish()
     return np.concatenate(kept.classes), np.concatenate(kept.probabilities)

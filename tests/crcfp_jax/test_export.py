@@ -110,7 +110,7 @@ def test_loaded_model_is_the_one_that_is_evaluated(model, run):
     (windows, odd) = agreement.sample_batches(parts.data_set, parts.split.test, side=32, microns_per_pixel=3.0)
     assert windows.shape == (8, 32, 32, 3) and odd.shape == (1, 41, 27, 3)
     assert len(np.unique(windows.reshape(8, -1), axis=0)) == 8
-    expected = np.asarray(evaluator.predict(windows))
+    expected = np.asarray(evaluator.forward(windows))
     loaded = load_model(model)
     assert "projector" not in loaded.variables["params"] and "auxiliary" in loaded.variables["params"]
     start = loaded.predictor(jax.local_devices(), uncertainty=False)

@@ -122,8 +122,8 @@ def test_a_larger_picture_is_its_windows_blended_one_by_one(model, forward, tmp_
 def test_batch_size_devices_and_bands_change_nothing(model, tmp_path, monkeypatch):
     path = save(tmp_path / "a.png", tissue(150, 100))
     found = {}
-    for name, batch_size, devices, band in [("a", 16, 4, 2048), ("b", 3, 4, 10), ("c", 5, 1, 33)]:
-        monkeypatch.setattr(strips, "BAND_HEIGHTS", (band, band))
+    for name, batch_size, devices, slab in [("a", 16, 4, 2048), ("b", 3, 4, 10), ("c", 5, 1, 33)]:
+        monkeypatch.setattr(strips, "SLAB_HEIGHTS", (slab, slab))
         everything = jax.local_devices()
         monkeypatch.setattr(jax, "local_devices", lambda *_, n=devices, all=everything, **__: all[:n])
         words = ["--everything", "--formats", "mask,probabilities", "--batch_size", batch_size]

@@ -15,7 +15,7 @@ from tensorflow_datasets.core import shuffle
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
 from data_pipelines.build import build, main
-from data_pipelines.builders.base import Plan, Recipe, Source, Tile
+from data_pipelines.builders.base import FoundSources, Recipe, Source, Tile
 from data_pipelines.data_set import open_data_set
 
 
@@ -161,7 +161,7 @@ def _store(tmp_path, monkeypatch, *tiles: Tile):
         description="",
         classes=(ClassInfo("a", (0, 0, 0)), ClassInfo("b", (1, 1, 1))),
         microns_per_pixel=1.0,
-        plan=lambda raw_dir, options: Plan((Source("all", "train", lambda: tiles),)),
+        find_sources=lambda raw_dir, options: FoundSources((Source("all", "train", lambda: tiles),)),
         needs_raw=False,
         options=("class_map",),
     )

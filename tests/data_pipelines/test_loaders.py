@@ -75,9 +75,9 @@ def noise(count, height=48, width=40):
     return FakeDataSet(images, list(generator.integers(0, 5, (count, height, width), dtype=np.uint8)))
 
 
-def loader(data_set, labelled=3, *, unlabelled=True, **changes):
+def loader(data_set, labelled=3, *, with_unlabelled=True, **changes):
     options = dataclasses.replace(OPTIONS, **changes)
-    return loaders.training_loader(data_set, data_set.split(labelled), options, unlabelled=unlabelled)
+    return loaders.training_loader(data_set, data_set.split(labelled), options, with_unlabelled=with_unlabelled)
 
 
 def take(iterator, count):
@@ -106,22 +106,22 @@ def test_a_batch_holds_the_arrays_of_the_contract():
 
 def test_the_labelled_stream_does_not_depend_on_the_unlabelled_one():
     with_both = take(loader(noise(9)), 3)
-    labelled_only = take(loader(noise(9), unlabelled=False), 3)
+    labelled_only = take(loader(noise(9), with_unlabelled=False), 3)
     assert set(labelled_only[0]) == LABELLED_KEYS
     assert_equal([{key: batch[key] for key in LABELLED_KEYS} for batch in with_both], labelled_only)
 
 
-@pytest.mark.parametrize("unlabelled", [True, False])
-def test_the_state_continues_to_the_bit(unlabelled):
+@pytest.mark.parametrize("with_unlabelled", [True, False])
+def test_the_state_continues_to_the_bit(with_unlabelled):
     data_set = noise(9)
-    iterator = loader(data_set, unlabelled=unlabelled)
+    iterator = loader(data_set, with_unlabelled=with_unlabelled)
     first = take(iterator, 3)
     state = json.loads(json.dumps(iterator.get_state()))
     assert state == {"next_batch": 3}
     rest = take(iterator, 3)
     iterator.set_state(state)
     assert_equal(take(iterator, 3), rest)
-    fresh = loader(data_set, unlabelled=unlabelled, threads=3, prefetch=30)  # threads change nothing
+    fresh = loader(data_set, with_unlabelled=with_unlabelled, threads=3, prefetch=30)  # threads change nothing
     fresh.set_state(state)
     assert_equal(take(fresh, 3), rest)
     fresh.set_state({"next_batch": 0})
@@ -156,7 +156,7 @@ def test_a_state_moves_to_another_number_of_processes():
 
 
 def test_seeds_and_streams_differ():
-    one, other = (take(loader(noise(6), labelled=6, seed=seed, unlabelled=False), 1)[0] for seed in (1, 2))
+    one, other = (take(loader(noise(6), labelled=6, seed=seed, with_unlabelled=False), 1)[0] for seed in (1, 2))
     assert (one["image"] != other["image"]).any()
     images = noise(1).images
     same = FakeDataSet([images[0]] * 4)
@@ -195,7 +195,7 @@ def test_image_and_label_are_cropped_and_flipped_alike(flips):
     generator = np.random.default_rng(1)
     labels = list(generator.integers(0, 5, (4, 48, 40), dtype=np.uint8))
     data_set = FakeDataSet([np.repeat(label[..., None] * 50, 3, -1) for label in labels], labels)
-    unscaled = {"labelled_scale": (1.0, 1.0), "flips": flips, "unlabelled": False}
+    unscaled = {"labelled_scale": (1.0, 1.0), "flips": flips, "with_unlabelled": False}
     for batch in take(loader(data_set, 4, **unscaled), 5):
         np.testing.assert_array_equal(batch["image"], np.repeat(batch["label"][..., None] * 50, 3, -1))
     for batch in take(loader(data_set, 4, **(unscaled | {"labelled_scale": (2.0, 2.0)})), 5):
@@ -238,7 +238,7 @@ def test_flips_are_the_ones_reported():
 def test_a_tile_is_scaled_by_its_pixel_size():
     data_set = FakeDataSet([ramp(48, 24)] * 2)
     # At factor 2/3 the long side is 32 pixels, the short one 16; the slope of a pixel grows by 3/2.
-    (batch,) = take(loader(data_set, 1, labelled_scale=(2 / 3, 2 / 3), unlabelled=False), 1)
+    (batch,) = take(loader(data_set, 1, labelled_scale=(2 / 3, 2 / 3), with_unlabelled=False), 1)
     slopes = np.diff(batch["image"][..., 0].astype(float), axis=1)
     np.testing.assert_allclose(slopes, 4.5, atol=0.51)
     assert ((batch["label"] != 255).sum(axis=(1, 2)) == 32 * 16).all()
@@ -367,7 +367,7 @@ def test_empty_streams_are_errors():
         loader(noise(3), 0)
     with pytest.raises(UserError, match="fake has no unlabelled records"):
         loader(noise(3), 3)
-    assert set(next(loader(noise(3), 3, unlabelled=False))) == LABELLED_KEYS
+    assert set(next(loader(noise(3), 3, with_unlabelled=False))) == LABELLED_KEYS
 
 
 def test_views_that_cannot_be_are_told_before_the_first_batch():
@@ -375,7 +375,7 @@ def test_views_that_cannot_be_are_told_before_the_first_batch():
         loader(noise(9), overlap=(0.9, 0.95))
     with pytest.raises(UserError, match=r"data\.side 36 must be a multiple of the feature stride, 8"):
         loader(noise(9), side=36)
-    assert next(loader(noise(9), side=36, unlabelled=False))["image"].shape == (4, 36, 36, 3)
+    assert next(loader(noise(9), side=36, with_unlabelled=False))["image"].shape == (4, 36, 36, 3)
 
 
 @pytest.mark.parametrize(("count", "processes"), [(10, 1), (10, 3), (2, 4), (0, 1)])
@@ -409,7 +409,7 @@ def build_stored(folder, monkeypatch, data_set):
         description="tiles of a test",
         classes=tuple(ClassInfo(f"class {label}", (label, label, label)) for label in range(5)),
         microns_per_pixel=0.25,
-        plan=lambda raw_dir, options: base.Plan((base.Source("all", "train", tiles),)),
+        find_sources=lambda raw_dir, options: base.FoundSources((base.Source("all", "train", tiles),)),
         needs_raw=False,
     )
     monkeypatch.setattr(build, "RECIPES", ("tiny",))
@@ -432,9 +432,9 @@ def test_a_stored_data_set_gives_the_same_batches_and_decodes_no_unlabelled_mask
 
     monkeypatch.setattr(cv2, "imdecode", counted)
     one_by_one = dataclasses.replace(OPTIONS, threads=0)
-    assert_equal(take(loaders.training_loader(stored, split, one_by_one, unlabelled=True), 3), expected)
+    assert_equal(take(loaders.training_loader(stored, split, one_by_one, with_unlabelled=True), 3), expected)
     assert (channels.count(3), channels.count(2)) == (24, 12)  # images of both streams; masks of the labelled one
-    assert_equal(take(loaders.training_loader(stored, split, OPTIONS, unlabelled=True), 3), expected)
+    assert_equal(take(loaders.training_loader(stored, split, OPTIONS, with_unlabelled=True), 3), expected)
     for record, image, label in loaders.evaluation_examples(stored, stored.records, threads=4):
         np.testing.assert_array_equal(image, data_set.images[record.position])
         np.testing.assert_array_equal(label, data_set.labels[record.position])

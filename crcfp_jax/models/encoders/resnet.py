@@ -21,7 +21,7 @@ BACKBONES = {
 STANDARD_WIDTH = 64
 
 
-class BlockPlan(NamedTuple):
+class BlockSpec(NamedTuple):
     """A block's place, stride and dilations; see `Block`."""
 
     stage: int  # 0 to 3
@@ -36,7 +36,7 @@ class BlockPlan(NamedTuple):
         return f"layer{self.stage + 1}_{self.index}"
 
 
-def plan_blocks(backbone: str, output_stride: int) -> Iterator[BlockPlan]:
+def block_specs(backbone: str, output_stride: int) -> Iterator[BlockSpec]:
     """All blocks in order: stages that would go beyond the output stride are dilated instead."""
     reached_stride, dilation = 4, 1
     for stage, count in enumerate(BACKBONES[backbone][0]):
@@ -44,9 +44,9 @@ def plan_blocks(backbone: str, output_stride: int) -> Iterator[BlockPlan]:
         if reached_stride * stride > output_stride:
             dilation, stride = dilation * stride, 1
         reached_stride *= stride
-        yield BlockPlan(stage, 0, stride, first_dilation, dilation)
+        yield BlockSpec(stage, 0, stride, first_dilation, dilation)
         for index in range(1, count):
-            yield BlockPlan(stage, index, 1, dilation, dilation)
+            yield BlockSpec(stage, index, 1, dilation, dilation)
 
 
 class Block(nn.Module):
@@ -115,18 +115,18 @@ class ResNet(nn.Module):
         x = nn.relu(self.normalisation(x, train=train, name="bn1"))
         x = max_pool(x)
         block_type = nn.remat(Block, static_argnums=(2,)) if self.rematerialise else Block  # argument 2: train
-        for plan in plan_blocks(self.backbone, self.output_stride):
+        for spec in block_specs(self.backbone, self.output_stride):
             x = block_type(
-                channels=self.width * 2**plan.stage,
+                channels=self.width * 2**spec.stage,
                 bottleneck=BACKBONES[self.backbone][1],
-                stride=plan.stride,
-                first_dilation=plan.first_dilation,
-                dilation=plan.dilation,
+                stride=spec.stride,
+                first_dilation=spec.first_dilation,
+                dilation=spec.dilation,
                 normalisation=self.normalisation,
                 dtype=self.dtype,
-                name=plan.name,
+                name=spec.name,
             )(x, train)
-            if plan.stage == 0:
+            if spec.stage == 0:
                 low = x
         return low, x
 

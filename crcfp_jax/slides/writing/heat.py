@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from crcfp_jax.common.drawing import FAINT_INK, HATCH, INK, PAPER
+from crcfp_jax.common.drawing import FAINT_INK, HATCH_COLOURS, INK, PAPER
 from crcfp_jax.slides.writing.blocks import BlockSums
 from crcfp_jax.slides.writing.legend import legend, on_paper, scale_bar, text_size
 
@@ -51,14 +51,14 @@ class HeatMap:
         top = scale_top(values[seen])
         above = bool(seen.any()) and float(values[seen].max()) > top * ROUNDING
         places = np.nan_to_num(values / top * 255, nan=0).clip(0, 255).round().astype(np.uint8)
-        picture = np.where(seen[..., None], _viridis()[places], np.array(HATCH[0], np.uint8))
+        picture = np.where(seen[..., None], _viridis()[places], np.array(HATCH_COLOURS[0], np.uint8))
         factor = max(1, -(-SHORTEST // max(values.shape)))
         picture = picture.repeat(factor, 0).repeat(factor, 1)
         width = max(picture.shape[1], SHORTEST)
         parts = [picture, _bar(width, self._title, top, above)]
         parts.append(scale_bar(width, self._microns_per_pixel * self._blocks.factor / factor))
         if not seen.all():
-            parts.append(legend([("not analysed", HATCH[0])], width))
+            parts.append(legend([("not analysed", HATCH_COLOURS[0])], width))
         Image.fromarray(on_paper(parts)).save(path)
 
 

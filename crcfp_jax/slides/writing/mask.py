@@ -9,7 +9,7 @@ from PIL import Image
 from tifffile import TiffWriter
 
 from crcfp_jax.common.classes import ClassInfo
-from crcfp_jax.common.drawing import HATCH
+from crcfp_jax.common.drawing import HATCH_COLOURS
 from crcfp_jax.slides.writing.band import NOT_ANALYSED, Band, OutputGrid
 from crcfp_jax.slides.writing.pyramid import is_big, majority, write_levels
 from crcfp_jax.slides.writing.spool import Spool
@@ -71,6 +71,6 @@ class MaskWriter:
 
 def palette(classes: Sequence[ClassInfo]) -> UInt8[np.ndarray, "256 3"]:
     """The classes' colours by number; light grey for everything else."""
-    colours = np.full((256, 3), HATCH[0], np.uint8)
+    colours = np.full((256, 3), HATCH_COLOURS[0], np.uint8)
     colours[: len(classes)] = [info.colour for info in classes]
     return colours

@@ -19,7 +19,7 @@ def test_json_round_trip_of_numpy_and_jax_values(tmp_path):
 
 
 def test_json_knows_no_nan():
-    assert files.plain([float("nan"), np.inf, np.array([np.nan, 1.0])]) == [None, None, [None, 1.0]]
+    assert files.to_json_types([float("nan"), np.inf, np.array([np.nan, 1.0])]) == [None, None, [None, 1.0]]
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from crcfp_jax.common.classes import ClassInfo
-from crcfp_jax.common.drawing import HATCH, save_picture
+from crcfp_jax.common.drawing import HATCH_COLOURS, save_picture
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.evaluation import pictures
 from crcfp_jax.evaluation.pictures import WRONG, Sample
@@ -19,7 +19,7 @@ SAMPLE = Sample("hospital-1-x0-y0", np.zeros((2, 2, 3), np.uint8), LABEL, PREDIC
 
 def test_colours_by_hand():
     painted = pictures.colourise(LABEL, CLASSES)
-    np.testing.assert_array_equal(painted, [[(200, 30, 30), (30, 90, 200)], [HATCH[0], (30, 90, 200)]])
+    np.testing.assert_array_equal(painted, [[(200, 30, 30), (30, 90, 200)], [HATCH_COLOURS[0], (30, 90, 200)]])
 
 
 def test_only_wrong_labelled_pixels_are_errors():
@@ -38,7 +38,7 @@ def test_cells_of_the_grid():
     assert tuple(grid[top + middle, column[3] + 20 + middle]) == WRONG
     for x in (column[1], column[3]):  # the ignored pixel, hatched in truth and errors
         hatched = grid[top + 20 : top + 40, x : x + 20].reshape(-1, 3)
-        assert {tuple(colour) for colour in np.unique(hatched, axis=0)} == set(HATCH)
+        assert {tuple(colour) for colour in np.unique(hatched, axis=0)} == set(HATCH_COLOURS)
 
 
 def test_sizes_may_differ_and_long_captions_are_cut(tmp_path):

@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib")
 from crcfp_jax.evaluation.scoring import evaluate
 from crcfp_jax.figures.__main__ import main
 from crcfp_jax.figures.choice import mixed_examples
-from crcfp_jax.figures.embeddings import Seen, context_ratio, enlarge, look_at, place_windows
+from crcfp_jax.figures.embeddings import WindowedExample, context_ratio, enlarge, place_on_example, place_windows
 from crcfp_jax.figures.models import restore
 from crcfp_jax.figures.runs import MissingRuns, find_runs
 from crcfp_jax.runs.checkpoint import Checkpoints
@@ -70,8 +70,8 @@ def test_embeddings_of_the_same_cells(grid):
     with pytest.raises(
         MissingRuns, match="needs runs with greater windows: of 32 pixels, 3 that lie 16 apart share no"
     ):
-        look_at(example, model)
-    seen = Seen(enlarge(example, 32, 3.0), place_windows(64, 64, side=32, stride=8, grid=8), np.arange(4))
+        place_on_example(example, model)
+    seen = WindowedExample(enlarge(example, 32, 3.0), place_windows(64, 64, side=32, stride=8, grid=8), np.arange(4))
     found = seen.embed(model)
     assert {space: cells.shape for space, cells in found.items()} == {"shared": (9, 4, 32), "projected": (9, 4, 8)}
     assert np.linalg.norm(found["projected"], axis=-1) == pytest.approx(1.0, abs=1e-5)

@@ -13,7 +13,7 @@ from crcfp_jax.figures.choice import Example
 from crcfp_jax.figures.predictions import Compared, draw_predictions, error_colours
 from crcfp_jax.figures.runs import MissingRuns
 from crcfp_jax.figures.style import BLUE, VERMILION
-from data_pipelines.data_set import Record, evenly
+from data_pipelines.data_set import Record, evenly_spaced
 
 RECORD = Record("a", "test", 0, "h", "p", "i", 0, 0, True, 0.5)
 TWO = (ClassInfo("background", (235, 235, 235)), ClassInfo("nuclei", (60, 40, 160)))
@@ -29,7 +29,7 @@ def test_images_are_spread_over_the_ranks_of_difficulty():
     scores = [0.9, 0.1, 0.5, 0.3, 0.7, 0.2]
     assert choice.by_difficulty(scores, 3) == [5, 2, 0]  # ranks 1, 3 and 5 of 0.1 0.2 0.3 0.5 0.7 0.9
     assert choice.by_difficulty(scores, 9) == [1, 5, 3, 2, 4, 0]
-    assert evenly(5, 3) == [0, 2, 4] and evenly(2, 3) == [0, 1]
+    assert evenly_spaced(5, 3) == [0, 2, 4] and evenly_spaced(2, 3) == [0, 1]
 
 
 def test_an_image_shows_a_boundary_if_two_classes_have_two_percent_each():
@@ -167,7 +167,7 @@ def test_marked_cells_are_a_cross_without_those_that_do_not_count():
 def seen_once():
     place = embeddings.place_windows(24, 24, side=16, stride=2, grid=4)
     classes = np.arange(16) // 8
-    return embeddings.Seen(example(np.zeros((24, 24))), place, classes)
+    return embeddings.WindowedExample(example(np.zeros((24, 24))), place, classes)
 
 
 def test_a_star_a_place_and_a_panel_a_space():

@@ -8,7 +8,7 @@ from tiny import tiny_batch, tiny_config, tiny_parts, tiny_state
 
 from crcfp_jax.losses.cross_patch import clear_cells
 from crcfp_jax.methods import bank as banks
-from crcfp_jax.methods.mean_teacher import Taught, cross_patch_term, follow
+from crcfp_jax.methods.mean_teacher import TeacherOutput, cross_patch_term, ema_update
 from crcfp_jax.methods.reduction import Heads
 from crcfp_jax.runs.checkpoint import Checkpoints
 from crcfp_jax.training.step import make_train_step
@@ -54,10 +54,10 @@ def test_cross_patch_contrast_by_hand(monkeypatch):
     config = tiny_config(method="cdcl", cdcl__patch=1, cdcl__negatives=2, contrastive__temperature=0.5)
     student = np.array([[[[3.0, 4.0], [-1.0, 0.0]]]], np.float32)  # one image, one row, two cells
     teacher = np.array([[[[1.0, 0.0], [-0.6, 0.8]]]], np.float32)
-    taught = Taught(jnp.zeros((1, 1, 2, 2)), jnp.asarray(teacher), jnp.asarray([[[1, 0]]], jnp.int32))
+    teacher_output = TeacherOutput(jnp.zeros((1, 1, 2, 2)), jnp.asarray(teacher), jnp.asarray([[[1, 0]]], jnp.int32))
     monkeypatch.setattr(Heads, "apply", lambda self, method, x: TwoCells().apply(None, x, method))
     heads = Heads(tiny_parts(config)[0], {}, None)
-    loss, bank, metrics = cross_patch_term(heads, jnp.asarray(student), taught, banks.empty(4, 2), KEY, config)
+    loss, bank, metrics = cross_patch_term(heads, jnp.asarray(student), teacher_output, banks.empty(4, 2), KEY, config)
     # Anchor 1 (0.6, 0.8): positive (1, 0), score 1.2; its negative is the other class's (-0.6, 0.8): 0.28 / 0.5.
     # Anchor 2 (-1, 0): positive (-0.6, 0.8), score 1.2; negative (1, 0): -2.
     by_hand = [np.log(1 + np.exp(0.56 - 1.2)), np.log(1 + np.exp(-2 - 1.2))]
@@ -75,8 +75,8 @@ def test_unclear_patches_give_neither_anchors_nor_negatives(monkeypatch):
     labels = jnp.asarray([[[1, 1, 1, 0, 0, 0], [1, 0, 1, 0, 0, 0]]], jnp.int32)
     teacher = jnp.where(labels[..., None] == 1, jnp.asarray([1.0, 0.0]), jnp.asarray([0.0, 1.0]))
     student = teacher.at[:, :, 2:4].set(-1.0)  # far off, and of no account
-    taught = Taught(jnp.zeros((1, 2, 6, 2)), teacher, labels)
-    loss, bank, metrics = cross_patch_term(heads, student, taught, banks.empty(8, 2), KEY, config)
+    teacher_output = TeacherOutput(jnp.zeros((1, 2, 6, 2)), teacher, labels)
+    loss, bank, metrics = cross_patch_term(heads, student, teacher_output, banks.empty(8, 2), KEY, config)
     # Three cells of nuclei against four of background, and the other way round.
     nuclei, background = np.log(1 + 4 * np.exp(-1)), np.log(1 + 3 * np.exp(-1))
     np.testing.assert_allclose(loss, (3 * nuclei + 4 * background) / 7, rtol=1e-5)
@@ -88,9 +88,9 @@ def test_the_teacher_is_the_average_of_the_first_steps_then_a_moving_one():
     steps = [jnp.asarray(value) for value in (2.0, 4.0, 9.0)]
     teacher = jnp.asarray(100.0)  # the initial one, which must not linger
     for step, params in enumerate(steps):
-        teacher = follow(teacher, params, 0.99, jnp.asarray(step))
+        teacher = ema_update(teacher, params, 0.99, jnp.asarray(step))
     np.testing.assert_allclose(teacher, 5.0, rtol=1e-6)
-    np.testing.assert_allclose(follow(teacher, jnp.asarray(105.0), 0.99, jnp.asarray(500)), 6.0, rtol=1e-5)
+    np.testing.assert_allclose(ema_update(teacher, jnp.asarray(105.0), 0.99, jnp.asarray(500)), 6.0, rtol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crcfp_jax.methods import bank as banks
-from crcfp_jax.methods.contrast import Contrasted
+from crcfp_jax.methods.contrast import ContrastedCells
 from crcfp_jax.methods.pseudo_label_metrics import agreement, contrast_metrics, prediction_metrics
 from crcfp_jax.methods.reduction import Heads
 from crcfp_jax.models.network import Network
@@ -34,7 +34,7 @@ def test_accepted_positives_and_bank_by_class():
     labels = jnp.asarray([[[[0, 1]]], [[[2, 1]]]], jnp.int32)  # both views of one image of two cells
     accepted = jnp.asarray([[[[True, False]]], [[[True, True]]]])
     bank = banks.push(banks.empty(4, 2), jnp.ones((3, 2)), jnp.asarray([2, 2, 0]))
-    metrics = contrast_metrics(HEADS, Contrasted(jnp.zeros((2, 1, 1, 2, 3)), labels, accepted), bank)
+    metrics = contrast_metrics(HEADS, ContrastedCells(jnp.zeros((2, 1, 1, 2, 3)), labels, accepted), bank)
     np.testing.assert_allclose(metrics["positives"], [0.25, 0.25, 0.25])
     np.testing.assert_allclose(metrics["share/positive_pairs"], 0.75)
     np.testing.assert_allclose(metrics["bank"], [0.25, 0, 0.5])

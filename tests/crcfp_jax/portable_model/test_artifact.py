@@ -14,7 +14,7 @@ from crcfp_jax.portable_model.artifact import (
     export_predict,
     in_float32,
     inference_variables,
-    predict,
+    network_outputs,
 )
 
 MEAN = np.float32([0.485, 0.456, 0.406]).reshape(1, 1, 1, 3)
@@ -60,7 +60,7 @@ def test_any_shape_gives_what_the_network_gives(settings, shape):
     assert "projector" not in variables["params"]
     artifact = export.deserialize(bytearray(export_predict(network, variables)))
     assert artifact.platforms == PLATFORMS
-    forward, native = jax.jit(artifact.call), jax.jit(lambda *inputs: predict(in_float32(network), *inputs))
+    forward, native = jax.jit(artifact.call), jax.jit(lambda *inputs: network_outputs(in_float32(network), *inputs))
     outputs, expected = forward(variables, random_images(*shape)), native(variables, random_images(*shape))
     assert outputs["probabilities"].shape == (*shape, 3)
     assert ("uncertainty" in outputs) == bool(network.perturbations)
@@ -95,7 +95,9 @@ def test_uncertainty_is_that_of_all_classifiers_on_the_features_themselves():
 
     def outputs_and_features(variables, batch):
         normalised = (batch / 255.0 - MEAN) / DEVIATION
-        return predict(network, variables, batch), network.apply(variables, normalised, train=False, method="encode")
+        return network_outputs(network, variables, batch), network.apply(
+            variables, normalised, train=False, method="encode"
+        )
 
     outputs, features = jax.tree.map(np.asarray, jax.jit(outputs_and_features)(variables, random_images(1, 32, 32)))
     heads = [tuple(variables["params"]["classifier"]["logits"][part] for part in ("kernel", "bias"))]

@@ -10,7 +10,7 @@ pytest.importorskip("onnxruntime")
 
 import onnx
 
-from crcfp_jax.portable_model.artifact import in_float32, inference_variables, predict
+from crcfp_jax.portable_model.artifact import in_float32, inference_variables, network_outputs
 from crcfp_jax.portable_model.onnx_graph import export_onnx, run_onnx
 
 CARD = {
@@ -36,7 +36,7 @@ def test_any_shape_gives_what_the_network_gives(settings, tmp_path):
     variables = inference_variables(variables)
     path = tmp_path / "model.onnx"
     path.write_bytes(export_onnx(network, variables, CARD))
-    run, native = run_onnx(path), jax.jit(lambda *inputs: predict(in_float32(network), *inputs))
+    run, native = run_onnx(path), jax.jit(lambda *inputs: network_outputs(in_float32(network), *inputs))
     batch = random_images(2, 33, 18)
     expected, outputs = native(variables, batch), run(batch)
     assert outputs.keys() == expected.keys() and ("uncertainty" in outputs) == bool(network.perturbations)

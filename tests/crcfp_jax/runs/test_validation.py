@@ -10,7 +10,7 @@ from tiny_run import get_config
 from crcfp_jax.runs.metric_writer import MetricWriter
 from crcfp_jax.runs.parts import assemble
 from crcfp_jax.runs.progress import TrainingProgress
-from crcfp_jax.runs.validation import Scorer
+from crcfp_jax.runs.validation import Validator
 from crcfp_jax.training.state import create_state
 
 
@@ -33,7 +33,7 @@ def variables_of(scorer, state):
 
 def test_where_nothing_is_held_out_labelled_training_images_are_drawn(parts, tmp_path):
     without = dataclasses.replace(parts, split=dataclasses.replace(parts.split, validation=()))
-    scorer, state = Scorer(without, tmp_path), state_of(without)
+    scorer, state = Validator(without, tmp_path), state_of(without)
     variables = variables_of(scorer, state)
     recalibrated, running = (
         stats["backbone"]["bn1"]["mean"] for stats in (variables["batch_stats"], state.batch_stats)
@@ -47,7 +47,7 @@ def test_where_nothing_is_held_out_labelled_training_images_are_drawn(parts, tmp
 
 
 def test_pictures_come_between_evaluations_too(parts, tmp_path):
-    scorer = Scorer(parts, tmp_path)
+    scorer = Validator(parts, tmp_path)
     variables = variables_of(scorer, state_of(parts))
     progress = TrainingProgress(12, enabled=False)
     with MetricWriter(tmp_path) as writer:

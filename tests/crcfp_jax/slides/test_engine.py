@@ -49,7 +49,7 @@ class Network:
         return outputs
 
 
-def run(picture, tiling, wanted=lambda top, left: True, *, network=None, devices=1, batch_size=4, band_height=64):
+def run(picture, tiling, wanted=lambda top, left: True, *, network=None, devices=1, batch_size=4, slab_height=64):
     network = network or Network()
     rows = []
     with ThreadPoolExecutor(2) as pool:
@@ -63,7 +63,7 @@ def run(picture, tiling, wanted=lambda top, left: True, *, network=None, devices
             devices=devices,
             batch_size=batch_size,
             pool=pool,
-            band_height=band_height,
+            slab_height=slab_height,
         )
     return np.concatenate(rows), timing
 
@@ -110,10 +110,10 @@ def test_larger_and_smaller_pictures_equal_the_reference(size):
 
 def test_batches_devices_and_bands_change_nothing():
     tiling = Tiling(150, 170, side=32, step=20)
-    expected, _ = run(Picture(150, 170), tiling, batch_size=1, band_height=1000)
-    for devices, batch_size, band_height in [(1, 7, 1), (3, 4, 13), (2, 64, 32), (5, 1, 149)]:
+    expected, _ = run(Picture(150, 170), tiling, batch_size=1, slab_height=1000)
+    for devices, batch_size, slab_height in [(1, 7, 1), (3, 4, 13), (2, 64, 32), (5, 1, 149)]:
         network = Network()
-        options = {"devices": devices, "batch_size": batch_size, "band_height": band_height}
+        options = {"devices": devices, "batch_size": batch_size, "slab_height": slab_height}
         ours, timing = run(Picture(150, 170), tiling, network=network, **options)
         np.testing.assert_array_equal(ours, expected)
         assert timing.windows == 7 * 8
@@ -147,7 +147,7 @@ def test_unwanted_windows_are_neither_read_nor_computed(monkeypatch):
         return 100 <= top <= 130 and left >= 140
 
     network = Network(uncertainty=False)
-    ours, timing = run(picture, tiling, wanted, network=network, band_height=20)
+    ours, timing = run(picture, tiling, wanted, network=network, slab_height=20)
     expected = reference(picture, tiling, wanted)[..., :2]
     np.testing.assert_allclose(ours, expected, atol=1e-6)
     assert timing.windows == sum(wanted(top, left) for top in tiling.tops for left in tiling.lefts) == 2
@@ -216,7 +216,7 @@ def test_an_error_anywhere_ends_the_run_with_it_and_no_read_goes_on(where):
         try:
             predict_canvas(
                 picture, tiling, choose_windows(tiling, lambda top, left: True), network, hand_on,
-                channels=3, batch_size=4, pool=pool, band_height=50,
+                channels=3, batch_size=4, pool=pool, slab_height=50,
             )  # fmt: skip
         finally:
             assert picture.active == 0
@@ -235,9 +235,9 @@ def test_a_strip_is_that_part_of_the_canvas():
 
 
 def test_bands_keep_to_their_bytes():
-    assert strips.band_height(100) == 1024
-    assert strips.band_height(50_000) == 2**27 // 150_000
-    assert strips.band_height(10**7) == 128
+    assert strips.slab_height(100) == 1024
+    assert strips.slab_height(50_000) == 2**27 // 150_000
+    assert strips.slab_height(10**7) == 128
 
 
 def test_no_seam_shows_where_windows_disagree():

@@ -29,7 +29,7 @@ def picture(tmp_path):
 
 
 def make(folders, picture, content="result"):
-    with folders.making(picture) as folder:
+    with folders.claimed(picture) as folder:
         (folder / "mask.png").write_text(content)
         folders.finish(folder, picture, FIGURES)
 
@@ -42,7 +42,7 @@ def test_a_folder_takes_its_place_when_it_is_complete(tmp_path, picture):
     output = tmp_path / "out"
     folders = ResultFolders(output, {"--tile": 96}, overwrite=False)
     assert folders.finished(picture) is None
-    with folders.making(picture) as folder:
+    with folders.claimed(picture) as folder:
         (folder / "mask.png").write_text("x")
         assert not (output / "deep" / "slide.svs").exists()
         result = folders.finish(folder, picture, FIGURES)
@@ -55,7 +55,7 @@ def test_a_folder_takes_its_place_when_it_is_complete(tmp_path, picture):
 def test_a_failure_leaves_nothing_and_a_killed_process_is_cleaned_up_after(tmp_path, picture):
     output = tmp_path / "out"
     folders = ResultFolders(output, {}, overwrite=False)
-    with pytest.raises(RuntimeError), folders.making(picture) as folder:
+    with pytest.raises(RuntimeError), folders.claimed(picture) as folder:
         (folder / "mask.png").write_text("x")
         raise RuntimeError
     assert visible(output) == ["deep"]
@@ -79,7 +79,7 @@ def moved_away(tmp_path, picture):
 
 def test_a_result_that_was_moved_away_comes_back(moved_away, picture):
     folders = ResultFolders(moved_away, {"--tile": 96}, overwrite=False)
-    with folders.making(picture) as folder:
+    with folders.claimed(picture) as folder:
         assert folder is None
     assert visible(moved_away) == COMPLETE
     assert folders.finished(picture)["settings"] == {"--tile": 96}
@@ -87,7 +87,7 @@ def test_a_result_that_was_moved_away_comes_back(moved_away, picture):
 
 def test_a_result_that_was_moved_away_is_not_overwritten_unasked(moved_away, picture):
     folders = ResultFolders(moved_away, {"--tile": 128}, overwrite=False)
-    with pytest.raises(UserError, match="was made with --tile 96, now 128"), folders.making(picture):
+    with pytest.raises(UserError, match="was made with --tile 96, now 128"), folders.claimed(picture):
         pass
     assert visible(moved_away) == COMPLETE
     make(ResultFolders(moved_away, {"--tile": 128}, overwrite=True), picture, "newer")
@@ -135,9 +135,9 @@ def test_what_another_process_makes_is_left_to_it(tmp_path, picture):
     folders = ResultFolders(output, {}, overwrite=False)
     with Lock(output / ".locks" / picture.name) as lock:
         assert lock.take()
-        with folders.making(picture) as folder:
+        with folders.claimed(picture) as folder:
             assert folder is None
-    with folders.making(picture) as folder:
+    with folders.claimed(picture) as folder:
         assert folder.is_dir()
         folders.finish(folder, picture, FIGURES)
 
@@ -174,7 +174,7 @@ def test_what_another_process_has_just_made_is_not_made_again(tmp_path, picture)
     folders = ResultFolders(tmp_path / "out", {}, overwrite=False)
     assert folders.finished(picture) is None
     make(ResultFolders(tmp_path / "out", {}, overwrite=False), picture)
-    with folders.making(picture) as folder:
+    with folders.claimed(picture) as folder:
         assert folder is None
 
 
@@ -203,7 +203,7 @@ def test_a_json_file_of_something_else_is_told(tmp_path, picture, content):
 @pytest.mark.parametrize("vanished", [False, True])
 def test_a_picture_that_changes_meanwhile_has_no_result(tmp_path, picture, vanished):
     folders = ResultFolders(tmp_path / "out", {}, overwrite=False)
-    with pytest.raises(UserError) as error, folders.making(picture) as folder:
+    with pytest.raises(UserError) as error, folders.claimed(picture) as folder:
         picture.path.unlink() if vanished else picture.path.write_bytes(b"another")
         folders.finish(folder, picture, FIGURES)
     assert str(error.value) == f"{picture.path} changed while it was predicted: run the command again"
@@ -213,5 +213,5 @@ def test_a_picture_that_changes_meanwhile_has_no_result(tmp_path, picture, vanis
 def test_a_picture_that_is_gone_is_told(tmp_path, picture):
     folders = ResultFolders(tmp_path / "out", {}, overwrite=False)
     picture.path.unlink()
-    with pytest.raises(UserError, match=r"cannot read .*slide\.svs: No such file"), folders.making(picture):
+    with pytest.raises(UserError, match=r"cannot read .*slide\.svs: No such file"), folders.claimed(picture):
         pass

@@ -106,8 +106,8 @@ def test_no_sum_over_the_replicas_is_of_bfloat16(method):
 
 def test_devices_must_divide_the_batches():
     with pytest.raises(UserError, match=r"config\.train\.batch_size=4 .* 3 devices"):
-        parallel.check_batch_sizes(tiny_config(), 3, unlabelled=True)
-    parallel.check_batch_sizes(tiny_config(train__unlabelled_batch_size=3), 4, unlabelled=False)
+        parallel.check_batch_sizes(tiny_config(), 3, with_unlabelled=True)
+    parallel.check_batch_sizes(tiny_config(train__unlabelled_batch_size=3), 4, with_unlabelled=False)
 
 
 def test_unknown_mode_is_named():

@@ -127,15 +127,15 @@ def test_packed_cells_have_their_spacing():
 
 def test_plan_has_one_source_per_hospital(monkeypatch):
     monkeypatch.setattr(synthetic, "SIDE", 48)
-    plan = synthetic.plan(None, Options())
-    assert [(source.name, source.split) for source in plan.sources][7:11] == [
+    found = synthetic.find_sources(None, Options())
+    assert [(source.name, source.split) for source in found.sources][7:11] == [
         ("H08", "train"),
         ("H09", "validation"),
         ("H10", "validation"),
         ("H11", "test"),
     ]
-    assert len(plan.sources) == 14 and plan.faults == ()
-    stored = list(plan.sources[8].tiles())
+    assert len(found.sources) == 14 and found.faults == ()
+    stored = list(found.sources[8].tiles())
     assert len(stored) == synthetic.TILES_PER_HOSPITAL["validation"] == 8
     assert stored[5].id == "H09-005" and stored[5].hospital == "H09" and stored[5].patient == "H09-P2"
     assert stored[5].image.shape == (48, 48, 3)

@@ -10,7 +10,7 @@ from PIL import Image
 from writer_inputs import CLASSES, bands, write
 
 from crcfp_jax.common.classes import ClassInfo
-from crcfp_jax.common.drawing import HATCH
+from crcfp_jax.common.drawing import HATCH_COLOURS
 from crcfp_jax.slides.writing import mask, pyramid
 from crcfp_jax.slides.writing.band import NOT_ANALYSED, OutputGrid
 from crcfp_jax.slides.writing.mask import MaskWriter
@@ -40,7 +40,7 @@ def test_png_holds_numbers_colours_and_the_size_of_a_pixel(tmp_path):
         np.testing.assert_array_equal(np.asarray(image), classes)
         colours = np.array(image.getpalette()).reshape(-1, 3)
         assert colours[:4].tolist() == [list(info.colour) for info in CLASSES]
-        assert tuple(colours[NOT_ANALYSED]) == HATCH[0]
+        assert tuple(colours[NOT_ANALYSED]) == HATCH_COLOURS[0]
         assert image.info["dpi"] == pytest.approx((25400 / 0.25,) * 2)
 
 

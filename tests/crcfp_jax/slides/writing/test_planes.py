@@ -12,7 +12,7 @@ from PIL import Image
 from writer_inputs import CLASSES, bands, write
 
 from crcfp_jax.common.classes import ClassInfo
-from crcfp_jax.common.drawing import HATCH
+from crcfp_jax.common.drawing import HATCH_COLOURS
 from crcfp_jax.slides.writing import planes
 from crcfp_jax.slides.writing.band import NOT_ANALYSED, OutputGrid
 from crcfp_jax.slides.writing.heat import HeatMap, scale_top
@@ -81,7 +81,11 @@ def test_uncertainty_of_a_small_slide_is_a_picture_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["uncertainty.png"]
     with Image.open(tmp_path / "uncertainty.png") as image:
         seen = np.asarray(image)[MARGIN : MARGIN + 500, MARGIN : MARGIN + 600]
-    for corner, colour in ((seen[:250, :300], VIRIDIS[1]), (seen[250:, :300], VIRIDIS[0]), (seen[:, 300:], HATCH[0])):
+    for corner, colour in (
+        (seen[:250, :300], VIRIDIS[1]),
+        (seen[250:, :300], VIRIDIS[0]),
+        (seen[:, 300:], HATCH_COLOURS[0]),
+    ):
         assert np.abs(corner.reshape(-1, 3).astype(int) - colour).max() <= 1
 
 
@@ -120,7 +124,7 @@ def test_a_large_picture_shows_means_of_what_was_analysed(tmp_path, step):
     top = scale_top((total[count > 0] / count[count > 0]).astype(np.float32))
     places = np.rint(np.clip(total / np.maximum(count, 1) / top, 0, 1) * 255).astype(np.uint8)
     expected = cv2.applyColorMap(places, cv2.COLORMAP_VIRIDIS)[..., ::-1].copy()
-    expected[count == 0] = HATCH[0]
+    expected[count == 0] = HATCH_COLOURS[0]
     assert np.mean(np.abs(shown.astype(int) - expected).max(-1) <= 3) > 0.999  # but for rounding
 
 
