@@ -5,7 +5,6 @@ authors' release. A tile's x and y are in its region; the region's place in its 
 ymin), which is `Record.image`.
 """
 
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from crcfp_jax.common.classes import IGNORED, ClassInfo
 from crcfp_jax.common.errors import UserError
 from data_pipelines.builders.base import FoundSources, Options, Recipe, Source, Tile
-from data_pipelines.builders.raw import cut_tiles, files_by_stem
+from data_pipelines.builders.raw import TCGA_NAME, cut_tiles, files_by_stem
 from data_pipelines.reading.whole import read_codes, read_image
 
 SIDE = 512  # pixels
@@ -36,7 +35,6 @@ CODES_OF_CLASS = {
 }  # every further code is 'other'
 IGNORED_CODES = {"paper": (0, 7), "release": ()}  # outside_roi ("don't care" in the data set's readme), exclude
 UNKNOWN = 254  # in the table below
-NAME = re.compile(r"(TCGA-([A-Z0-9]{2})-[A-Z0-9]{4})-.+")
 
 
 def code_table(class_map: str) -> np.ndarray:
@@ -63,7 +61,7 @@ def find_sources(raw_dir: Path, options: Options) -> FoundSources:
     for stem in sorted({*images, *masks}):
         image = raw_dir / "rgbs_colorNormalized" / f"{stem}.png"
         mask = raw_dir / "masks" / f"{stem}.png"
-        name = NAME.fullmatch(stem)
+        name = TCGA_NAME.fullmatch(stem)
         if stem not in images:
             faults.append(f"{mask} has no image: {image} is missing")
         elif name is None:

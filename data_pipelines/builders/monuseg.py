@@ -9,7 +9,6 @@ every pixel that the outline touches belongs to the nucleus: outlines traced alo
 files hold, come back as the mask that they were traced from.
 """
 
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from defusedxml.ElementTree import parse
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
 from data_pipelines.builders.base import FoundSources, Options, Recipe, Source, Tile
-from data_pipelines.builders.raw import cut_tiles, files_by_stem
+from data_pipelines.builders.raw import TCGA_NAME, cut_tiles, files_by_stem
 from data_pipelines.reading.whole import read_image
 
 SIDE = 250  # pixels
@@ -35,7 +34,6 @@ FRACTION_BITS = 8  # of a vertex coordinate
 # Slips of the pen in the official files: (image, Region Id), two points at most 0.4 pixels apart. Anything else with
 # fewer than three points is an error.
 KNOWN_SLIPS = {("TCGA-50-5931-01Z-00-DX1", "180"), ("TCGA-E2-A1B5-01Z-00-DX1", "460")}
-NAME = re.compile(r"(TCGA-([A-Z0-9]{2})-[A-Z0-9]{4})-.+")
 
 
 def rasterise(path: Path, height: int, width: int) -> np.ndarray:
@@ -94,7 +92,7 @@ def find_sources(raw_dir: Path, options: Options) -> FoundSources:
             if not files:
                 return FoundSources((), missing=f"{folder} holds no {kind}")
         for stem in sorted({*images, *annotations}):
-            name = NAME.fullmatch(stem)
+            name = TCGA_NAME.fullmatch(stem)
             if stem not in images:
                 faults.append(f"{annotations[stem]} has no image: {image_folder / f'{stem}.tif'} is missing")
             elif stem not in annotations:

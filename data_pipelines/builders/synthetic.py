@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from crcfp_jax.common.classes import ClassInfo
 from data_pipelines.builders.base import FoundSources, Options, Recipe, Source, Tile
+from data_pipelines.builders.bcss import CLASSES
 from data_pipelines.synthesis import synthesise
 
 SEED = 2023
@@ -20,13 +20,6 @@ HOSPITALS = {
 }
 TILES_PER_HOSPITAL = {"train": 24, "validation": 8, "test": 12}
 TILES_PER_PATIENT = 4
-CLASSES = (
-    ClassInfo("tumour", (200, 30, 30)),
-    ClassInfo("stroma", (240, 170, 200)),
-    ClassInfo("inflammatory", (60, 60, 200)),
-    ClassInfo("necrosis", (240, 220, 60)),
-    ClassInfo("other", (120, 200, 120)),
-)
 
 
 def _tiles(hospital: str, count: int) -> Iterator[Tile]:

@@ -11,13 +11,12 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from crcfp_jax.common.errors import UserError
-from data_pipelines.reading.pixels import DEEP, GREY, LAID_ON_WHITE, TURNED, lay_on_white, to_8_bit
+from data_pipelines.reading.pixels import DEEP, GREY, LAID_ON_WHITE, ORIENTATION, TURNED, lay_on_white, to_8_bit
 from data_pipelines.reading.slide import Slide, check_size, one_line, pixel_size, too_large
 
 FORMATS = ("PNG", "JPEG")
 BIT_DEPTH, COLOUR_TYPE = 24, 25  # bytes of a PNG
 GREY_TYPES = (0, 4)  # without and with transparency
-ORIENTATION = 0x0112  # EXIF tag
 REFUSED = {
     "CMYK": "CMYK",
     "I;16": "16-bit grey",

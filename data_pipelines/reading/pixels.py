@@ -7,6 +7,7 @@ GREY = "grey repeated in three channels, where colour is expected"
 DEEP = "16-bit colour scaled to 8 bits"
 LAID_ON_WHITE = "transparency laid on white"
 TURNED = "the orientation tag is not applied"
+ORIENTATION = 274  # that tag, of EXIF and of TIFF
 
 _TO_8_BIT = ((np.arange(65536) + 128) // 257).astype(np.uint8)
 

@@ -9,7 +9,16 @@ from defusedxml import DefusedXmlException, ElementTree
 from jaxtyping import Shaped, UInt8
 
 from crcfp_jax.common.errors import UserError
-from data_pipelines.reading.pixels import DEEP, GREY, LAID_ON_WHITE, TURNED, lay_on_white, palette_table, to_8_bit
+from data_pipelines.reading.pixels import (
+    DEEP,
+    GREY,
+    LAID_ON_WHITE,
+    ORIENTATION,
+    TURNED,
+    lay_on_white,
+    palette_table,
+    to_8_bit,
+)
 from data_pipelines.reading.slide import pixel_size
 
 Conversion = Callable[[Shaped[np.ndarray, "h w s"]], UInt8[np.ndarray, "h w 3"]]
@@ -17,7 +26,6 @@ Conversion = Callable[[Shaped[np.ndarray, "h w s"]], UInt8[np.ndarray, "h w 3"]]
 MICRONS = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "inch": 25400.0}
 NAMES = {"SEPARATED": "CMYK", "YCBCR": "YCbCr"}
 NEEDED = (256, 257, 258, 262)  # tags: width, length, bits per sample, colour type
-ORIENTATION = 274  # tag
 LEFT_OUT = "fourth channel left out, as the file doesn't say what it is"
 ASSOCIATED, UNASSOCIATED = 1, 2  # alpha multiplied into the colours, or not
 JPEG = (6, 7)  # turns luminance and chrominance into RGB itself
