@@ -88,7 +88,7 @@ def to_json_types(value: Any) -> Any:
 
 
 def write_json_atomic(path: str | os.PathLike, content: Any) -> None:
-    """Writes `plain(content)` as indented JSON; see `write_atomic`."""
+    """Writes `to_json_types(content)` as indented JSON; see `write_atomic`."""
     write_atomic(path, (json.dumps(to_json_types(content), indent=2, allow_nan=False) + "\n").encode())
 
 

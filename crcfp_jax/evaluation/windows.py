@@ -64,7 +64,7 @@ def predict_probabilities(
 ) -> Iterator[Float32[np.ndarray, "_ _ c"]]:
     """Class probabilities of each image at the image's own size, [h, w, c], in order.
 
-    They are those of `python -m crcfp_jax.forward --everything`: the same pixel size, windows and blending. Windows of
+    They are those of `python -m crcfp_jax.predict --everything`: the same pixel size, windows and blending. Windows of
     several images share a device call.
 
     Args:
