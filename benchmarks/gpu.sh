@@ -20,7 +20,8 @@ run() {
 }
 
 step=(-m crcfp_jax.bench --config configs/bcss.py:release --random_input --steps 30
-  --config.model.pretrained= --config.cross_consistency.classifiers=4)
+  --config.model.pretrained= --config.cross_consistency.classifiers=4 --config.contrastive.negatives=1200
+  --config.contrastive.bank_steps=2) # as many as the PyTorch step has
 torch=(benchmarks/pytorch_step.py --device cuda --side 320 --batch 8 --steps 30 --warmup 5 --bf16 --channels_last)
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | tee "$out/device.log"
