@@ -5,18 +5,16 @@ python -m crcfp_jax.export --workdir W --output M [--onnx] [--licence TEXT] [--o
 
 import argparse
 import importlib.util
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-from flax.typing import VariableDict
 
 from crcfp_jax.common.command import run_main
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import read_json, user_error_on_write, write_atomic, write_json_atomic
+from crcfp_jax.common.files import check_space, read_json, user_error_on_write, write_atomic, write_json_atomic
 from crcfp_jax.common.lock import Lock
 from crcfp_jax.common.staging import recover_staged, staged_folder
 from crcfp_jax.portable_model import agreement
@@ -61,7 +59,8 @@ def export_run(
     with user_error_on_read(parts.data_set):
         card = describe_run(parts, step, result, name=output.name, licence=licence)
     with _output_folder(output, overwrite=overwrite) as folder:
-        _check_space(folder, variables, copies=1 + onnx)
+        size = (1 + onnx) * sum(leaf.nbytes for leaf in jax.tree.leaves(variables)) + ROOM
+        check_space(output.parent, size, what="the model", option="--output")
         with user_error_on_write(output):
             write_variables(folder / PARAMETERS, variables)
         write_atomic(folder / ARTIFACT, export_predict(parts.network(), variables))
@@ -124,17 +123,6 @@ def _read_result(workdir: Path, parts: Parts, step: int) -> dict[str, Any] | Non
             "again to evaluate it"
         )
     return result
-
-
-def _check_space(folder: Path, variables: VariableDict, copies: int) -> None:
-    # Orbax, run into a full disk, says so in hundreds of lines.
-    needed = copies * sum(leaf.nbytes for leaf in jax.tree.leaves(variables)) + ROOM
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise UserError(
-            f"{folder.parent}: the model takes {needed / 2**20:.0f} MiB and the disk has {free / 2**20:.0f} MiB free: "
-            "make space or choose another --output"
-        )
 
 
 def check_packages() -> None:

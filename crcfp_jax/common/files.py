@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,6 +42,25 @@ def user_error_on_write(path: str | os.PathLike) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"cannot write {describe_os_error(error, path)}") from error
+
+
+def check_space(folder: str | os.PathLike, size: int, *, what: str, option: str) -> None:
+    """Raises UserError where `size` bytes don't fit on the disk of a folder that exists.
+
+    Libraries, run into a full disk, say so in hundreds of lines; here it is told before anything is written.
+
+    Args:
+        folder: what the user knows of the place.
+        size: bytes that are needed at least.
+        what: takes them, such as 'the model'.
+        option: of the command line, that chooses another folder.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise UserError(
+            f"{os.fsdecode(folder)}: {what} takes at least {-(-size // 2**20)} MiB and the disk has {free // 2**20} "
+            f"MiB free: make space or choose another {option}"
+        )
 
 
 def visible_files(folder: Path) -> list[Path]:

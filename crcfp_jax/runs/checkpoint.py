@@ -7,7 +7,6 @@ step changes), `data` (the loader's state) and `config` (settings, and check sum
 
 import json
 import logging
-import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import user_error_on_write
+from crcfp_jax.common.files import check_space, user_error_on_write
 from crcfp_jax.training.parallel import local_copy
 from crcfp_jax.training.state import TrainState
 
@@ -124,7 +123,8 @@ class Checkpoints:
         """
         arrays = _split(state, inference_stats)
         sums = {name: digest(tree) for name, tree in arrays.items()} | {"data": digest_json(data)}
-        self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
+        check_space(self.folder, size, what="a checkpoint", option="--workdir")
         with user_error_on_write(self.folder):
             self._manager.save(
                 int(local_copy(state.step)),
@@ -138,18 +138,6 @@ class Checkpoints:
                 force=True,
             )
             self._manager.wait_until_finished()
-
-    def _check_space(self, size: int) -> None:
-        """Raises UserError where a checkpoint of `size` bytes can't fit.
-
-        Orbax, run into a full disk, says so in hundreds of lines, most of them about its own event loop.
-        """
-        free = shutil.disk_usage(self.folder).free
-        if free < size:
-            raise UserError(
-                f"{self.folder}: a checkpoint takes {size / 2**20:.0f} MiB and the disk has {free / 2**20:.0f} MiB "
-                "free: make space or choose another --workdir"
-            )
 
     def restore(self, step: int, template: TrainState) -> tuple[TrainState, dict]:
         """Reads a whole checkpoint onto the devices of `template`, a state of the same shapes.

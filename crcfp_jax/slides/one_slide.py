@@ -1,6 +1,5 @@
 """One picture, from its file to its results."""
 
-import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -9,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import user_error_on_write
+from crcfp_jax.common.files import check_space, user_error_on_write
 from crcfp_jax.portable_model.card import Card
 from crcfp_jax.slides.engine import Forward, Timing, predict_canvas
 from crcfp_jax.slides.options import Options
@@ -63,7 +61,8 @@ def predict_picture(
     started = time.perf_counter()
     with ExitStack() as stack:
         plan = plan_picture(stack.enter_context(open_slide(path)), predictor.card, options)
-        _check_space(folder, plan.grid, options, len(predictor.card.classes))
+        size = _size_in_the_making(plan.grid, options, len(predictor.card.classes))
+        check_space(folder.parent, size, what="making the results", option="--output")
         with user_error_on_write(folder.parent):
             writers = _open_writers(stack, folder, plan, predictor.card, options)
         size = (plan.view.size[0], plan.view.size[1])
@@ -88,18 +87,12 @@ def predict_picture(
     return _describe_result(plan, predictor.card, options, output.areas, files, timing, time.perf_counter() - started)
 
 
-def _check_space(folder: Path, grid: OutputGrid, options: Options, classes: int) -> None:
-    """Raises UserError where the rows that are kept aside until a file can be written can't fit."""
+def _size_in_the_making(grid: OutputGrid, options: Options, classes: int) -> int:
+    """Bytes of the rows that are kept aside until a file can be written."""
     pixels = grid.height * grid.width
     planes = ("mask" in options.formats) + classes * ("probabilities" in options.formats)  # bytes a pixel
     planes += 2 * ("uncertainty" in options.formats and pixels > PNG_PIXELS)
-    needed = pixels * planes * 4 // 3  # with the lower levels of the pyramids
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise UserError(
-            f"{folder.parent}: the results take at least {needed / 2**20:.0f} MiB while they are made and the disk has "
-            f"{free / 2**20:.0f} MiB free: make space or choose another --output"
-        )
+    return pixels * planes * 4 // 3  # with the lower levels of the pyramids
 
 
 def _open_writers(stack: ExitStack, folder: Path, plan: SlidePlan, card: Card, options: Options) -> list[Writer]:

@@ -227,8 +227,8 @@ def test_full_disk_and_folders_that_cannot_be_written(run, tmp_path, monkeypatch
     (tmp_path / "file").write_text("")
     assert f"cannot write {tmp_path / 'file'}: File exists" in refused(run, tmp_path / "file" / "model")
     usage = shutil.disk_usage(tmp_path)._replace(free=10**6)
-    monkeypatch.setattr(exporting.shutil, "disk_usage", lambda path: usage)
-    assert f"{tmp_path}: the model takes 1" in refused(run, tmp_path / "model")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert f"{tmp_path}: the model takes at least 1" in refused(run, tmp_path / "model")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 

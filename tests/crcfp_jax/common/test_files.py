@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,19 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeyp
         files.write_json_atomic(path, 2)
     assert json.loads(path.read_text()) == 1
     assert os.listdir(tmp_path) == ["result.json"]
+
+
+def test_missing_space_is_told_with_place_and_numbers(tmp_path, monkeypatch):
+    mebibyte = 2**20
+    usage = shutil.disk_usage(tmp_path)._replace(free=3 * mebibyte - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: {tmp_path: usage}[path])
+    files.check_space(tmp_path, 3 * mebibyte - 1, what="a checkpoint", option="--workdir")
+    with pytest.raises(UserError) as refused:  # the need is rounded up, what is free down
+        files.check_space(tmp_path, 3 * mebibyte, what="a checkpoint", option="--workdir")
+    assert str(refused.value) == (
+        f"{tmp_path}: a checkpoint takes at least 3 MiB and the disk has 2 MiB free: "
+        "make space or choose another --workdir"
+    )
 
 
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
