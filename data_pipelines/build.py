@@ -6,7 +6,6 @@ place is finished. What a killed build left behind is removed by the next one.
 
 import argparse
 import contextlib
-import fcntl
 import importlib
 import io
 import os
@@ -21,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.lock import Lock
 from data_pipelines.data_set import SPLITS, VERSION, DataSet, build_command, data_set_path, open_data_set, write_index
 
 RECIPES = ("synthetic", "bcss", "monuseg")  # modules of data_pipelines.builders
@@ -122,11 +122,9 @@ def _what_to_download(recipe, raw_dir, data_dir, problem: str) -> str:
 def _staging_folder(data_dir: Path, name: str) -> Iterator[Path]:
     """Yields an empty hidden folder; one build of a data set at a time (the lock ends with the process)."""
     staging = data_dir / f".{name}.building"
-    with open(data_dir / f".{name}.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another build of {name} is running in {data_dir}; wait until it has finished") from None
+    with Lock(data_dir / f".{name}.lock") as lock:
+        if not lock.take():
+            raise UserError(f"another build of {name} is running in {data_dir}; wait until it has finished")
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
         try:

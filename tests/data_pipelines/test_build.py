@@ -1,6 +1,7 @@
 """The build command: summary, faults in one line, and nothing half-built that looks finished."""
 
 import dataclasses
+import errno
 import fcntl
 import os
 import signal
@@ -138,6 +139,15 @@ def test_a_split_larger_than_memory_needs_no_tensorflow(tmp_path, monkeypatch):
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 1)
     write_bcss(tmp_path / "raw", ("A1", "A2"), height=40, width=30)
     assert len(build("bcss", tmp_path / "raw", tmp_path / "data").records) == 2
+
+
+def test_a_file_system_without_locks_builds_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    write_bcss(tmp_path / "raw", height=40, width=30)
+    assert len(build("bcss", tmp_path / "raw", tmp_path / "data").records) == 1
 
 
 def test_neither_tensorflow_nor_jax_is_imported(tmp_path):
