@@ -1,7 +1,7 @@
 """Prepares a data set once: `python -m data_pipelines.build {synthetic|bcss|monuseg} --raw_dir R --data_dir D`.
 
 The data set is built in a hidden folder beside its place and moved there whole by one rename, so what stands in its
-place is finished. What a killed build left behind is removed by the next one.
+place is finished; an older one stays until then. What a killed build left behind is removed by the next one.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,8 +19,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import describe_os_error
 from crcfp_jax.common.lock import Lock
-from data_pipelines.data_set import SPLITS, VERSION, DataSet, build_command, data_set_path, open_data_set, write_index
+from crcfp_jax.common.staging import staged_folder
+from data_pipelines.data_set import (
+    SPLITS,
+    VERSION,
+    DataSet,
+    build_command,
+    data_set_path,
+    is_built,
+    open_data_set,
+    write_index,
+)
 
 RECIPES = ("synthetic", "bcss", "monuseg")  # modules of data_pipelines.builders
 CLASS_MAPS = ("paper", "release")
@@ -64,7 +74,7 @@ def build(
             raise UserError(f"--{option} does not apply to data set {name}; leave it out")
     chosen = {option: getattr(options, option) for option in recipe.options}
     path = data_set_path(data_dir, name)
-    if (path / "index.json").exists() and not overwrite:
+    if is_built(data_dir, name) and not overwrite:
         data_set = open_data_set(data_dir, name)
         for option, value in chosen.items():
             if data_set.options.get(option) != value:
@@ -80,7 +90,7 @@ def build(
     try:
         found = recipe.find_sources(raw, options)
     except OSError as error:
-        raise UserError(f"can't read {raw_dir}: {error}") from error
+        raise UserError(f"can't read {describe_os_error(error, error.filename or raw_dir)}") from error
     if found.missing or not (found.sources or found.faults):
         raise UserError(_what_to_download(recipe, raw_dir, data_dir, found.missing or f"no images in {raw_dir}"))
     if found.faults and not skip_bad:
@@ -90,16 +100,13 @@ def build(
         raise UserError(f"nothing usable in {raw_dir}; first fault: {found.faults[0]}")
     try:
         Path(data_dir).mkdir(parents=True, exist_ok=True)
-        with _staging_folder(Path(data_dir), name) as staging:
-            _store(recipe, found, staging, chosen, skip_bad)
-            if path.exists():
-                os.replace(path, staging / "replaced")
-            path.parent.mkdir(exist_ok=True)
-            os.replace(staging / name / VERSION, path)
+        with Lock(Path(data_dir) / f".{name}.lock") as lock:  # of this process: it ends with it
+            if not lock.take():
+                raise UserError(f"another build of {name} is running in {data_dir}; wait until it has finished")
+            with staged_folder(path, "index.json") as folder:
+                _store(recipe, found, folder, chosen, skip_bad)
     except OSError as error:
-        raise UserError(
-            f"can't write the data set to {data_dir}: {error}; free space or choose another --data_dir"
-        ) from error
+        raise UserError(f"can't write the data set to --data_dir {describe_os_error(error, data_dir)}") from error
     return open_data_set(data_dir, name)
 
 
@@ -118,23 +125,8 @@ def _what_to_download(recipe, raw_dir, data_dir, problem: str) -> str:
     return f"{problem}: {recipe.download}; then run: {build_command(recipe.name, data_dir, raw_dir or 'RAW_DIR')}"
 
 
-@contextlib.contextmanager
-def _staging_folder(data_dir: Path, name: str) -> Iterator[Path]:
-    """Yields an empty hidden folder; one build of a data set at a time (the lock ends with the process)."""
-    staging = data_dir / f".{name}.building"
-    with Lock(data_dir / f".{name}.lock") as lock:
-        if not lock.take():
-            raise UserError(f"another build of {name} is running in {data_dir}; wait until it has finished")
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
-        try:
-            yield staging
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-
-
-def _store(recipe, found, staging: Path, options: dict, skip_bad: bool) -> None:
-    """Writes the array_record files and the index below `staging`."""
+def _store(recipe, found, folder: Path, options: dict, skip_bad: bool) -> None:
+    """Writes the array_record files and the index into an empty folder."""
     import tensorflow_datasets as tfds
 
     from data_pipelines.builders.base import TissueBuilder
@@ -149,10 +141,13 @@ def _store(recipe, found, staging: Path, options: dict, skip_bad: bool) -> None:
         def on_source(source) -> None:
             progress.update(task, advance=1, description=f"{source.split} {source.name}")
 
-        builder = TissueBuilder(recipe, found, staging, skip_bad=skip_bad, on_source=on_source)
+        builder = TissueBuilder(recipe, found, folder / "tfds", skip_bad=skip_bad, on_source=on_source)
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces downloads that there are not
             config = tfds.download.DownloadConfig(try_download_gcs=False)
             builder.download_and_prepare(download_config=config)
+    for file in (folder / "tfds" / recipe.name / VERSION).iterdir():  # TFDS has a layout of its own
+        file.rename(folder / file.name)
+    shutil.rmtree(folder / "tfds")
     collected = builder.collected
     skipped = [*found.faults, *collected.skipped]
     for split in {source.split for source in found.sources}:
@@ -170,7 +165,7 @@ def _store(recipe, found, staging: Path, options: dict, skip_bad: bool) -> None:
     }
     if collected.notes:  # else the index, and so the fingerprint, is that of builds from before there were notes
         index["notes"] = collected.notes
-    write_index(staging / recipe.name / VERSION, index, collected.records)
+    write_index(folder, index, collected.records)
 
 
 def print_summary(data_set: DataSet, console: Console) -> None:
@@ -211,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true", help="build again even where it is built")
     flags = parser.parse_args(arguments)
     console = Console()
-    built = (data_set_path(flags.data_dir, flags.name) / "index.json").exists() and not flags.overwrite
+    built = is_built(flags.data_dir, flags.name) and not flags.overwrite
     try:
         data_set = build(**vars(flags))
     except UserError as error:

@@ -101,11 +101,13 @@ main(["bcss", "--raw_dir", sys.argv[1], "--data_dir", sys.argv[2]])
 """
     arguments = [sys.executable, "-c", script, tmp_path / "raw", tmp_path / "data"]
     assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
-    assert any((tmp_path / "data" / ".bcss.building").rglob("*array_record*"))  # it had begun to write
+    assert any((tmp_path / "data" / "bcss" / ".1.0.0.part").rglob("*array_record*"))  # it had begun to write
     with pytest.raises(UserError, match="not built"):
         open_data_set(tmp_path / "data", "bcss")
     assert len(build("bcss", tmp_path / "raw", tmp_path / "data").records) == 3
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".bcss.lock", "bcss"]
+    assert [path.name for path in (tmp_path / "data" / "bcss").iterdir()] == ["1.0.0"]
+    assert all(path.is_file() for path in (tmp_path / "data" / "bcss" / "1.0.0").iterdir())
 
 
 def test_folder_without_index_is_built_again(tmp_path):
@@ -123,6 +125,31 @@ def test_failed_build_leaves_the_old_one(tmp_path):
         build("bcss", tmp_path / "raw", tmp_path / "data", overwrite=True)
     assert open_data_set(tmp_path / "data", "bcss").source("train", labels=True)[0]["label"].shape == (512, 512)
     assert open_data_set(tmp_path / "data", "bcss").fingerprint == data_set.fingerprint
+    # Killed between the two renames: the old one is there again, though the next build fails too.
+    data_set.path.rename(data_set.path.with_name(".1.0.0.old"))
+    with pytest.raises(UserError, match="is no PNG, so it holds no class codes"):
+        build("bcss", tmp_path / "raw", tmp_path / "data")
+    assert open_data_set(tmp_path / "data", "bcss").fingerprint == data_set.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (errno.ENOSPC, "the disk is full: free some space or choose another folder"),
+        (errno.EDQUOT, "your disk quota is used up: free some space or choose another folder"),
+        (errno.EACCES, "permission denied: change the folder's permissions or choose another folder"),
+    ],
+)
+def test_faults_of_the_disk_have_the_same_advice_as_elsewhere(tmp_path, monkeypatch, fault, advice):
+    def refuse(*_):
+        raise OSError(fault, os.strerror(fault), "inside")
+
+    monkeypatch.setattr("data_pipelines.build.write_index", refuse)
+    write_bcss(tmp_path / "raw", height=40, width=30)
+    with pytest.raises(UserError) as refused:
+        build("bcss", tmp_path / "raw", tmp_path / "data")
+    assert str(refused.value) == f"can't write the data set to --data_dir {tmp_path / 'data'}: {advice}"
+    assert not list((tmp_path / "data" / "bcss").iterdir())
 
 
 def test_one_build_at_a_time(tmp_path):
