@@ -10,7 +10,7 @@ import importlib
 import io
 import os
 import shutil
-import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from crcfp_jax.common.command import run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error
 from crcfp_jax.common.lock import Lock
@@ -194,8 +195,8 @@ def print_summary(data_set: DataSet, console: Console) -> None:
         console.print(f"{len(data_set.skipped)} left out:", *data_set.skipped, sep="\n  ", markup=False)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit code: 0, or 1 after a fault that the user can mend."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Builds a data set, or finds it built, and prints what it holds."""
     parser = argparse.ArgumentParser(prog="python -m data_pipelines.build", description="Prepares a data set once.")
     parser.add_argument("name", help=f"data set: {', '.join(RECIPES)}")
     parser.add_argument("--raw_dir", help="folder with the unpacked download (synthetic needs none)")
@@ -207,16 +208,11 @@ def main(arguments: list[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     console = Console()
     built = is_built(flags.data_dir, flags.name) and not flags.overwrite
-    try:
-        data_set = build(**vars(flags))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    data_set = build(**vars(flags))
     state = "already built" if built else "built"
     console.print(f"{state}: {data_set.path} ({len(data_set.records)} tiles, fingerprint {data_set.fingerprint})")
     print_summary(data_set, console)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

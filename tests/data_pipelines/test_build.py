@@ -14,6 +14,7 @@ from raw_folders import REGION, write_bcss
 from tensorflow_datasets.core import shuffle
 
 from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.common.command import run_main
 from crcfp_jax.common.errors import UserError
 from data_pipelines.build import build, main
 from data_pipelines.builders.base import FoundSources, Recipe, Source, Tile
@@ -21,9 +22,10 @@ from data_pipelines.data_set import open_data_set
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
-    code = main([str(argument) for argument in arguments])
+    with pytest.raises(SystemExit) as ended:
+        run_main(lambda: main([str(argument) for argument in arguments]))
     captured = capsys.readouterr()
-    return code, captured.out, captured.err
+    return ended.value.code or 0, captured.out, captured.err
 
 
 def test_summary_and_second_run(tmp_path, capsys):
@@ -150,6 +152,13 @@ def test_faults_of_the_disk_have_the_same_advice_as_elsewhere(tmp_path, monkeypa
         build("bcss", tmp_path / "raw", tmp_path / "data")
     assert str(refused.value) == f"can't write the data set to --data_dir {tmp_path / 'data'}: {advice}"
     assert not list((tmp_path / "data" / "bcss").iterdir())
+
+
+def test_the_command_ends_like_every_other(tmp_path):
+    command = [sys.executable, "-m", "data_pipelines.build", "brca", "--data_dir", tmp_path / "data"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: unknown data set 'brca'; known: synthetic, bcss, monuseg\n"
 
 
 def test_one_build_at_a_time(tmp_path):
