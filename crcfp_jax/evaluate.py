@@ -10,9 +10,9 @@ from pathlib import Path
 from crcfp_jax.common.command import run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json
+from crcfp_jax.common.progress import progress_bar
 from crcfp_jax.evaluation.result import compare_results, print_result
 from crcfp_jax.evaluation.scoring import evaluate
-from crcfp_jax.runs.progress import evaluation_progress
 from crcfp_jax.runs.restore import restore_for_evaluation
 
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     records = run.records.get(options.split)
     if not records:
         raise UserError(f"{options.workdir}: the run has no {options.split} split; choose another --split")
-    with evaluation_progress(len(records)) as advance:
+    with progress_bar("evaluating", len(records)) as advance:
         result, _ = evaluate(run.evaluator, run.data_set, records, threads=run.threads, advance=advance)
     print_result(result, run.data_set.classes, title=f"{options.split}, step {run.step}, {result['images']} images")
     stored = options.workdir / "result.json"

@@ -15,13 +15,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from crcfp_jax.common.command import run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error
 from crcfp_jax.common.lock import Lock
+from crcfp_jax.common.progress import progress_bar
 from crcfp_jax.common.staging import staged_folder
 from data_pipelines.data_set import (
     SPLITS,
@@ -133,14 +134,11 @@ def _store(recipe, found, folder: Path, options: dict, skip_bad: bool) -> None:
     from data_pipelines.builders.base import TissueBuilder
 
     tfds.disable_progress_bar()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    shown = {"console": console, "disable": not console.is_terminal, "redirect_stdout": False}
-    with Progress(*columns, TimeRemainingColumn(), **shown) as progress:
-        task = progress.add_task(recipe.name, total=len(found.sources))
+    columns, console = (TimeElapsedColumn(), TimeRemainingColumn()), Console(stderr=True)
+    with progress_bar(recipe.name, len(found.sources), *columns, console=console) as advance:
 
         def on_source(source) -> None:
-            progress.update(task, advance=1, description=f"{source.split} {source.name}")
+            advance(name=f"{source.split} {source.name}")
 
         builder = TissueBuilder(recipe, found, folder / "tfds", skip_bad=skip_bad, on_source=on_source)
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces downloads that there are not

@@ -8,13 +8,14 @@ import jax
 from ml_collections import ConfigDict
 
 from crcfp_jax.common.files import write_json_atomic
+from crcfp_jax.common.progress import progress_bar
 from crcfp_jax.doctor.folder import write_report
 from crcfp_jax.runs.checkpoint import Checkpoints
 from crcfp_jax.runs.interruption import Interrupted, stop_requests
 from crcfp_jax.runs.metric_writer import MetricWriter
 from crcfp_jax.runs.monitor import Monitor
 from crcfp_jax.runs.parts import Parts, assemble
-from crcfp_jax.runs.progress import TrainingProgress, evaluation_progress
+from crcfp_jax.runs.progress import TrainingProgress
 from crcfp_jax.runs.restore import selected_step
 from crcfp_jax.runs.settings import settings
 from crcfp_jax.runs.start import start_run
@@ -135,7 +136,7 @@ class Trainer:
         step = selected_step(self.checkpoints, selection)
         template = parallel.replicated_template(self.state.variables)
         variables = self.checkpoints.restore_model(step, template)
-        with evaluation_progress(len(self.parts.split.test), enabled=self.main_process) as advance:
+        with progress_bar("evaluating", len(self.parts.split.test), enabled=self.main_process) as advance:
             figures, samples = self.validator.evaluate(variables, self.parts.split.test, advance=advance)
         result = figures | {
             "selection": selection,

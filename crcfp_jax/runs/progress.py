@@ -1,27 +1,23 @@
-"""What a run shows while it goes: a live display on a terminal, a plain line now and then elsewhere."""
+"""What a run shows while it trains: a live display on a terminal, a plain line now and then elsewhere."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from rich.console import Console
 
+from crcfp_jax.common.progress import Display
 from crcfp_jax.common.words import duration
 
 MEASURED = 20  # updates that the rate is averaged over
 
 
-class TrainingProgress:
+class TrainingProgress(Display):
     """Step, rate, time left, every loss and the last mIoU.
 
-    On a terminal the display is refreshed at every update; otherwise a line is printed at the updates that bring
-    losses, at most one in `every` steps. With `enabled=False` (every process but the first) nothing is shown.
-    Use it as a context manager: the display must be taken down for a traceback to be readable.
+    Where there is no terminal, a line is printed at the updates that bring losses, at most one in `every` steps. With
+    `enabled=False` (every process but the first) nothing is shown.
     """
 
     def __init__(
@@ -34,28 +30,14 @@ class TrainingProgress:
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self._total, self._every, self._enabled, self._clock = total, every, enabled, clock
-        self._console = console or Console()
+        super().__init__(console=console, enabled=enabled)
+        self._bar = self.add_bar("training", total, done=step)
+        self._total, self._every, self._clock = total, every, clock
         self._losses: dict[str, float] = {}
         self._mean_iou: float | None = None
         self._printed = self._step = step
         self._times: deque[tuple[int, float]] = deque(maxlen=MEASURED)
-        self._live = self._bar = None
-
-    def __enter__(self) -> "TrainingProgress":
-        if self._enabled and self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=self._console
-            )
-            self._task = self._bar.add_task("training", total=self._total, completed=self._step)
-            self._live = Live(self._render(), console=self._console, refresh_per_second=4)
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        self.note(self.status())
 
     def update(self, step: int, losses: Mapping[str, Any] | None = None) -> None:
         """Says that `step` steps are done, and what the losses are where they have been fetched.
@@ -68,21 +50,16 @@ class TrainingProgress:
             self._times.append((step, self._clock()))
         if losses is not None:
             self._losses = {name: float(value) for name, value in losses.items()}
-        if self._live is not None:
-            self._bar.update(self._task, completed=step)
-            self._live.update(self._render())
-        elif self._enabled and losses is not None and (step - self._printed >= self._every or step == self._total):
+        if self.live:
+            self.update_bar(self._bar, completed=step)
+            self.note(self.status())
+        elif losses is not None and (step - self._printed >= self._every or step == self._total):
             self._printed = step
-            self._console.print(f"step {step}/{self._total}  {self.status()}", highlight=False, soft_wrap=True)
+            self.message(f"step {step}/{self._total}  {self.status()}")
 
     def score(self, mean_iou: float | None) -> None:
         """Sets the mIoU, in percent, of the last evaluation."""
         self._mean_iou = mean_iou
-
-    def message(self, text: str) -> None:
-        """Prints a line above the display."""
-        if self._enabled:
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @property
     def steps_per_second(self) -> float | None:
@@ -99,22 +76,6 @@ class TrainingProgress:
         parts += [f"{name} {value:.4g}" for name, value in self._losses.items()]
         parts.append("mIoU -" if self._mean_iou is None else f"mIoU {self._mean_iou:.1f}")
         return "  ".join(parts)
-
-    def _render(self) -> Group:
-        return Group(self._bar, Text(self.status(), style="dim"))
-
-
-@contextmanager
-def evaluation_progress(total: int, *, enabled: bool = True) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal, nothing elsewhere; yields a function to call after each image."""
-    console = Console()
-    bar = Progress(TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
-    if not (enabled and console.is_terminal):
-        yield lambda: None
-        return
-    with bar:
-        task = bar.add_task("evaluating", total=total)
-        yield lambda: bar.advance(task)
 
 
 def _rate(steps_per_second: float) -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import visible_files, write_atomic
+from crcfp_jax.common.progress import progress_bar
 from crcfp_jax.common.words import duration
 from crcfp_jax.slides.inputs import Input
 from crcfp_jax.slides.result_folders import RESULT, read_result
@@ -66,15 +67,9 @@ class Summary:
     @contextmanager
     def progress(self, picture: Input) -> Iterator[Callable[[int, int], None]]:
         """A bar on a terminal, nothing elsewhere; yields a function of the windows just done and all windows."""
-        if not self._console.is_terminal:
-            yield lambda done, total: None
-            return
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-        with Progress(
-            *columns, TextColumn("windows"), TimeRemainingColumn(), console=self._console, transient=True
-        ) as bar:
-            task = bar.add_task(f"{self._number}{picture.name}", total=None)
-            yield lambda done, total: bar.update(task, advance=done, total=total)
+        name, columns = f"{self._number}{picture.name}", (TextColumn("windows"), TimeRemainingColumn())
+        with progress_bar(name, None, *columns, console=self._console, transient=True) as advance:
+            yield lambda done, total: advance(done, total=total)
 
     def done(self, picture: Input, result: dict[str, Any]) -> None:
         """A picture has been predicted."""

@@ -4,7 +4,6 @@ import io
 
 from rich.console import Console
 
-from crcfp_jax.common.words import duration
 from crcfp_jax.runs.progress import TrainingProgress
 
 
@@ -59,7 +58,3 @@ def test_a_resumed_run_measures_its_own_steps_only():
     progress.update(506, {"loss": 1.0})
     assert progress.steps_per_second == 0.5
     assert progress.status() == "2.00 s/step, 16 min 28 s left  loss 1  mIoU -"
-
-
-def test_durations():
-    assert [duration(seconds) for seconds in (0.4, 12, 200, 7500)] == ["0 s", "12 s", "3 min 20 s", "2 h 05 min"]
