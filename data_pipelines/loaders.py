@@ -127,16 +127,18 @@ def unlabelled_example(
 ) -> dict[str, np.ndarray]:
     """Makes the whole view, side x side pixels, and two overlapping views of an image [h, w, 3].
 
-    The whole view is a window at `whole_view_scale`, at a random place; see `random_window`. `scale`: network pixels
-    per stored pixel at scale 1.
+    The whole view is a window at `whole_view_scale`, at a random place; see `random_window`. It is flipped both ways
+    where images are; the two views have a horizontal flip each. `scale`: network pixels per stored pixel at scale 1.
     """
     views_scale = scale * generator.uniform(*options.unlabelled_scale)
     vertical = bool(generator.random() < 0.5) and options.flips == "both"
     image = geometry.flip(image, horizontal=False, vertical=vertical)  # before the views, which must share it
     whole, _ = random_window(image, None, generator, side=options.side, scale=scale * options.whole_view_scale)
-    return {"unlabelled": whole} | views.overlapping_views(
+    pair = views.overlapping_views(
         image, generator, side=options.side, stride=options.stride, scale=views_scale, overlap=options.overlap
     )
+    horizontal = bool(generator.random() < 0.5) and options.flips == "both"
+    return {"unlabelled": geometry.flip(whole, horizontal=horizontal)} | pair
 
 
 def _stack(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -64,26 +64,31 @@ def draw_placement(
 ) -> ViewPlacement:
     """Draws where two views of side x side network pixels lie in an image; `scale`: network pixels per stored pixel.
 
-    The scale is raised where the image is too small for any pair of views. Their intersection over union is drawn
-    uniformly from the part of `overlap` that the image has room for.
+    Their intersection over union is drawn uniformly from the part of `overlap` that the image has room for. An image
+    too small for any pair of views is reflected at its edges, as for every other crop: its magnification stays.
     Raises UserError if no offset by multiples of `stride` gives an overlap in range.
     """
     cells, bins = possible_offsets(side, stride, tuple(overlap))
     boxes = side + cells * stride
     needed = (boxes / (height, width)).max(axis=1)  # least scale at which each pair fits
-    scale = max(scale, needed.min())
-    fits = needed <= scale
+    fits = needed <= max(scale, needed.min())
     chosen = np.flatnonzero(fits & (bins == generator.choice(np.unique(bins[fits]))))
     pair = chosen[generator.integers(len(chosen))]
     box_height, box_width = (int(length) for length in boxes[pair])
     dy, dx = (int(cell) for cell in cells[pair] * generator.choice((-1, 1), size=2))
     # The region is cut before it is resized: one resize, of no more pixels than the views show. Its sides are whole
     # pixels, so the scale differs from the drawn one by at most half a pixel over the region, alike for both views.
-    region_height = min(height, max(1, round(box_height / scale)))
-    region_width = min(width, max(1, round(box_width / scale)))
-    top = int(generator.integers(height - region_height + 1))
-    left = int(generator.integers(width - region_width + 1))
+    region_height, top = _place(height, box_height / scale, generator)
+    region_width, left = _place(width, box_width / scale, generator)
     return ViewPlacement(top, left, region_height, region_width, box_height, box_width, (dy, dx))
+
+
+def _place(length: int, wanted: float, generator: np.random.Generator) -> tuple[int, int]:
+    """Length, in whole pixels, and origin of a part of an axis of `length` pixels, or of a longer one around it."""
+    part = max(1, round(wanted))
+    if wanted <= length:
+        part = min(part, length)
+    return part, int(generator.integers(min(0, length - part), max(0, length - part) + 1))
 
 
 def cut_views(image: np.ndarray, placement: ViewPlacement, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +120,7 @@ def overlapping_views(
       generator: source of every draw.
       side: of a view, network pixels.
       stride: network pixels per feature cell; the views are a multiple of it apart.
-      scale: network pixels per pixel of the image; raised where the image is too small for two views.
+      scale: network pixels per pixel of the image, which is reflected where it is too small for two views.
       overlap: least and greatest intersection over union of the views.
 
     Returns:

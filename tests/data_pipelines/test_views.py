@@ -17,17 +17,20 @@ def overlap_of(offset, side, stride):
 
 @pytest.mark.parametrize("overlap", [(0.1, 1.0), (0.3, 0.6), (0.0, 0.2), (1.0, 1.0)])
 @pytest.mark.parametrize(("height", "width"), [(200, 150), (64, 64), (40, 300), (1, 5), (2000, 1500)])
-def test_views_overlap_within_the_range_and_lie_inside_the_image(overlap, height, width):
+def test_views_overlap_within_the_range_and_lie_inside_the_image_or_around_it(overlap, height, width):
     for seed in range(60):
         placement = place(seed, height, width, overlap=overlap)
         dy, dx = placement.offset
         assert overlap[0] <= overlap_of((dy, dx), 64, 8) <= overlap[1]
         assert (placement.box_height, placement.box_width) == (64 + 8 * abs(dy), 64 + 8 * abs(dx))
-        assert 0 <= placement.top <= placement.top + placement.height <= height
-        assert 0 <= placement.left <= placement.left + placement.width <= width
+        for start, part, length in (
+            (placement.top, placement.height, height),
+            (placement.left, placement.width, width),
+        ):
+            assert 0 <= start <= start + part <= length or start <= 0 <= length <= start + part
 
 
-def test_the_image_is_scaled_as_asked_and_enlarged_only_where_two_views_need_it():
+def test_the_image_is_scaled_as_asked_however_small_it_is():
     for seed in range(30):
         placement = place(seed, 1000, 800, scale=0.5)
         assert placement.height == round(placement.box_height * 2)
@@ -35,10 +38,11 @@ def test_the_image_is_scaled_as_asked_and_enlarged_only_where_two_views_need_it(
         narrow = place(seed, 1000, 160, scale=0.5, overlap=(0.1, 0.8))  # 80 wide: room for 2 cells
         assert narrow.height == round(narrow.box_height * 2)
         tiny = place(seed, 10, 10, scale=0.5, overlap=(1.0, 1.0))
-        assert (tiny.height, tiny.width) == (10, 10)
-        # An overlap of at most 0.8 needs a shift: (1, 0) is IoU 0.78, so the scaled image has to be 72 pixels.
-        small = place(seed, 36, 36, scale=30 / 36, overlap=(0.1, 0.8))
+        assert (tiny.height, tiny.width) == (128, 128)
+        # An overlap of at most 0.8 needs a shift: (1, 0) is IoU 0.78. There is no room for it, nor for a larger one.
+        small = place(seed, 36, 36, scale=0.5, overlap=(0.1, 0.8))
         assert sorted((abs(small.offset[0]), abs(small.offset[1]))) in ([0, 1], [1, 1])
+        assert (small.height, small.width) == (2 * small.box_height, 2 * small.box_width)
 
 
 def test_overlaps_of_all_sizes_and_shifts_in_all_directions_are_drawn():
@@ -108,7 +112,12 @@ def test_views_of_a_scaled_image_agree_to_the_bit(scale):
         np.testing.assert_array_equal(part_a, part_b)
 
 
-def test_an_image_smaller_than_two_views_is_enlarged():
-    example, view_a, _ = draw(painted(8, 16), 3)
-    assert view_a.shape == (32, 32, 3)
-    assert abs(example["offset"][0]) == 0  # 8 rows enlarged to 32: no room for a vertical shift
+def test_an_image_smaller_than_two_views_is_reflected_at_its_own_magnification():
+    for seed in range(20):
+        example, view_a, view_b = draw(painted(20, 60), seed)
+        assert example["offset"][0] == 0  # 20 rows have no room for 32, much less for a vertical shift
+        for view in (view_a, view_b):
+            rows = view[:, 0, 0].astype(int)
+            assert set(np.abs(np.diff(rows))) == {1}  # a row of the picture for a row of the view, up and down
+            assert set(rows) == set(range(20))
+            np.testing.assert_array_equal(np.diff(view[0, :, 1].astype(int)), np.ones(31, int))
