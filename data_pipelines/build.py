@@ -23,8 +23,9 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error
 from crcfp_jax.common.lock import Lock
 from crcfp_jax.common.progress import progress_bar
-from crcfp_jax.common.staging import staged_folder
+from crcfp_jax.common.staging import is_moved_away, recover_staged, staged_folder
 from data_pipelines.data_set import (
+    INDEX,
     SPLITS,
     VERSION,
     DataSet,
@@ -76,15 +77,13 @@ def build(
             raise UserError(f"--{option} does not apply to data set {name}; leave it out")
     chosen = {option: getattr(options, option) for option in recipe.options}
     path = data_set_path(data_dir, name)
-    if is_built(data_dir, name) and not overwrite:
-        data_set = open_data_set(data_dir, name)
-        for option, value in chosen.items():
-            if data_set.options.get(option) != value:
-                built = data_set.options.get(option)
-                raise UserError(
-                    f"{path} was built with {option}={built}, not {value}; add --overwrite to build it again"
-                )
-        return data_set
+    if not overwrite:
+        if is_moved_away(path):  # by a build that was killed before its own was in place
+            with _lock(data_dir, name) as lock:
+                if lock.take():
+                    recover_staged(path, INDEX)
+        if is_built(data_dir, name):
+            return _open_built(data_dir, name, chosen)
 
     raw = None
     if recipe.needs_raw:
@@ -102,14 +101,32 @@ def build(
         raise UserError(f"nothing usable in {raw_dir}; first fault: {found.faults[0]}")
     try:
         Path(data_dir).mkdir(parents=True, exist_ok=True)
-        with Lock(Path(data_dir) / f".{name}.lock") as lock:  # of this process: it ends with it
+        with _lock(data_dir, name) as lock:
             if not lock.take():
                 raise UserError(f"another build of {name} is running in {data_dir}; wait until it has finished")
-            with staged_folder(path, "index.json") as folder:
+            if is_built(data_dir, name) and not overwrite:  # by another process, since it was last looked for
+                return _open_built(data_dir, name, chosen)
+            with staged_folder(path, INDEX) as folder:
                 _store(recipe, found, folder, chosen, skip_bad)
     except OSError as error:
         raise UserError(f"can't write the data set to --data_dir {describe_os_error(error, data_dir)}") from error
     return open_data_set(data_dir, name)
+
+
+def _lock(data_dir: str | os.PathLike, name: str) -> Lock:
+    """The lock of a data set's builds; held by its process, it ends with that."""
+    return Lock(Path(data_dir) / f".{name}.lock")
+
+
+def _open_built(data_dir: str | os.PathLike, name: str, options: dict) -> DataSet:
+    """Opens what is built; raises UserError where that was with other options."""
+    data_set = open_data_set(data_dir, name)
+    for option, value in options.items():
+        if (built := data_set.options.get(option)) != value:
+            raise UserError(
+                f"{data_set.path} was built with {option}={built}, not {value}; add --overwrite to build it again"
+            )
+    return data_set
 
 
 def _raw_folder(recipe, raw_dir: str | os.PathLike | None, data_dir: str | os.PathLike) -> Path:

@@ -20,6 +20,7 @@ from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
 
 VERSION = "1.0.0"  # of the stored form; a change makes older builds unreadable, so they have to be built again
+INDEX = "index.json"  # written last
 SPLITS = ("train", "validation", "test")
 
 
@@ -124,7 +125,7 @@ def build_command(name: str, data_dir: str | os.PathLike, raw_dir: str | os.Path
 
 def is_built(data_dir: str | os.PathLike, name: str) -> bool:
     """Whether a data set has been built there: its index is written last."""
-    return (data_set_path(data_dir, name) / "index.json").exists()
+    return (data_set_path(data_dir, name) / INDEX).exists()
 
 
 def evenly_spaced(count: int, wanted: int) -> list[int]:
@@ -141,7 +142,7 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
     path = data_set_path(data_dir, name)
     command = build_command(name, data_dir)
     try:
-        text = (path / "index.json").read_text(encoding="utf-8")
+        text = (path / INDEX).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"data set {name!r} is not built in {data_dir}; build it with: {command}") from None
     try:
@@ -166,16 +167,14 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
             notes=tuple(index.get("notes", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path / 'index.json'} is damaged ({error}); build again with: {command} --overwrite"
-        ) from error
+        raise UserError(f"{path / INDEX} is damaged ({error}); build again with: {command} --overwrite") from error
 
 
 def write_index(path: Path, index: dict[str, Any], records: Sequence[Record]) -> None:
     """Writes `index.json` of the data set in `path`: `index` plus one row per record and the size of every file."""
-    files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.name != "index.json"}
+    files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.name != INDEX}
     head = json.dumps({**index, "files": files, "columns": [field.name for field in fields(Record)]}, indent=1)
     rows = ",\n".join(json.dumps(astuple(record)) for record in records)
     temporary = path / "index.json.tmp"
     temporary.write_text(f'{head[:-2]},\n "records": [\n{rows}\n]}}\n', encoding="utf-8")
-    os.replace(temporary, path / "index.json")
+    os.replace(temporary, path / INDEX)

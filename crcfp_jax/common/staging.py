@@ -53,5 +53,10 @@ def recover_staged(final: Path, mark: str) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def is_moved_away(final: Path) -> bool:
+    """Whether a killed process has moved `final` away without putting another in its place."""
+    return not final.exists() and _beside(final)[1].exists()
+
+
 def _beside(final: Path) -> tuple[Path, Path]:
     return final.with_name(f".{final.name}.part"), final.with_name(f".{final.name}.old")
