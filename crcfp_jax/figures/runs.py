@@ -10,6 +10,7 @@ from typing import Any
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json
 from crcfp_jax.config import default
+from crcfp_jax.runs.settings import check_scheme
 
 # In the order in which figures show them.
 SYSTEMS = (
@@ -106,9 +107,7 @@ def _run_folders(path: Path) -> list[Path]:
         try:
             return [path / "runs" / entry["name"] for entry in read_json(path / "grid.json")["runs"]]
         except (KeyError, TypeError) as error:
-            raise UserError(
-                f"{path / 'grid.json'} is not a grid's plan (it has no list of runs): restore it"
-            ) from error
+            raise UserError(f"{path / 'grid.json'} describes no grid (it has no list of runs): restore it") from error
     if (path / "config.json").is_file():
         return [path]
     found = sorted(file.parent for file in path.glob("runs/*/config.json"))
@@ -121,6 +120,7 @@ def _run_folders(path: Path) -> list[Path]:
 
 def _read(folder: Path) -> Run:
     settings, result = read_json(folder / "config.json"), read_json(folder / "result.json")
+    check_scheme(settings, folder)
     try:
         run = Run(folder, settings, result)
         _order(run)  # reads every setting used here

@@ -26,8 +26,9 @@ def load_config(values: dict, source: Path) -> ConfigDict:
     """The locked settings from their JSON, read from `source`; keys that it lacks have their default.
 
     Raises:
-        UserError: a key that this version doesn't know.
+        UserError: a key that this version doesn't know, or a method whose name means another one now.
     """
+    check_scheme(values, source)
     config = default()
     stored = {key: value for key, value in _in_present_terms(values).items() if key != "data_fingerprint"}
     unknown = sorted(_flat(stored).keys() - _flat(config.to_dict()).keys())
@@ -35,6 +36,34 @@ def load_config(values: dict, source: Path) -> ConfigDict:
         raise UserError(f"{source}: config.{unknown[0]} is unknown to this version: it was written by another one")
     config.update(stored)
     return config
+
+
+def check_rules(stored: dict, folder: Path) -> None:
+    """Refuses to train on, or to open, what an older version trained by rules that the settings don't tell of.
+
+    Raises:
+        UserError: feature dropout, running variance and weight decay were others.
+    """
+    if is_older(stored):
+        raise UserError(
+            f"{folder} was trained by an older version, by other rules (feature dropout, running variance, weight "
+            f"decay): `python -m crcfp_jax.evaluate --workdir {folder}` evaluates it as it is; to train, give another "
+            "--workdir"
+        )
+
+
+def is_older(stored: dict) -> bool:
+    """Whether settings are of a version before scheme 2 and the rules of training were the paper's."""
+    return "whole_view_scale" not in stored.get("data", {})
+
+
+def check_scheme(stored: dict, source: Path) -> None:
+    """Raises UserError for a run of what an older version called scheme 2."""
+    if stored.get("method") == "crcfp_s2" and is_older(stored):
+        raise UserError(
+            f"{source}: config.method='crcfp_s2' was context and cross-consistency when this run was trained; it is "
+            "context and entropy now, as in the paper: train it anew in another folder"
+        )
 
 
 def _in_present_terms(values: dict) -> dict:

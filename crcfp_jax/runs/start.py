@@ -13,7 +13,7 @@ from crcfp_jax.common.files import read_json, write_json_atomic
 from crcfp_jax.models.encoders.pretrained import load_pretrained
 from crcfp_jax.runs.checkpoint import Checkpoints
 from crcfp_jax.runs.parts import Parts
-from crcfp_jax.runs.settings import check_resumable, settings
+from crcfp_jax.runs.settings import check_resumable, check_rules, settings
 from crcfp_jax.training import parallel
 from crcfp_jax.training.state import TrainState, create_state, initialise_variables
 
@@ -80,6 +80,7 @@ def _check_folder(parts: Parts, workdir: Path, checkpoints: Checkpoints, steps: 
         before = read_json(stored)
     else:
         return []
+    check_rules(before, workdir)
     return check_resumable(before, settings(parts), workdir)
 
 

@@ -50,7 +50,7 @@ class Validator:
     def evaluate(
         self, variables: Any, records: Sequence[Record], **options: Any
     ) -> tuple[dict[str, Any], list[Sample]]:
-        """Figures and samples for pictures of replicated variables; `options` as of `evaluate.evaluate`."""
+        """Figures and samples for pictures of replicated variables; `options` as of `scoring.evaluate`."""
         return evaluate(
             self._parts.evaluator(parallel.local_copy(variables)),
             self._parts.data_set,

@@ -60,6 +60,16 @@ def test_of_a_sweep_the_run_nearest_to_the_paper_is_compared(tmp_path):
     assert names(compare(find_runs(sorted(tmp_path.iterdir()))[0]).runs.values()) == ["800"]
 
 
+def test_what_was_called_scheme_2_is_not_drawn_as_scheme_2(tmp_path):
+    run = write_run(tmp_path / "old", method="crcfp_s2")
+    assert [found.system for found in find_runs([run])[0]] == ["crcfp_s2"]
+    settings = json.loads((run / "config.json").read_text())
+    del settings["data"]["whole_view_scale"]  # of the time before
+    (run / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="was context and cross-consistency"):
+        find_runs([run])
+
+
 def test_bad_folders_are_told_in_one_line(tmp_path):
     with pytest.raises(UserError, match="nowhere holds no run"):
         find_runs([tmp_path / "nowhere"])
@@ -76,5 +86,5 @@ def test_bad_folders_are_told_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"two: config\.json or result\.json is not of a run of this project"):
         find_runs([two])
     (tmp_path / "grid.json").write_text("[]")
-    with pytest.raises(UserError, match=r"grid\.json is not a grid's plan"):
+    with pytest.raises(UserError, match=r"grid\.json describes no grid"):
         find_runs([tmp_path])

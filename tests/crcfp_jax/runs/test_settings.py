@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.runs.settings import check_resumable, load_config
+from crcfp_jax.runs.settings import check_resumable, check_rules, load_config
 
 FOLDER = Path("runs/one")
 
@@ -92,3 +92,16 @@ def test_a_share_of_its_own_and_a_run_before_it_keep_what_they_saw():
     assert load_config(oldest, FOLDER).data.whole_view_scale == 0.5
     with pytest.raises(UserError, match=r"config\.data\.whole_view_scale was 0\.5, now 0\.8"):
         check_resumable(oldest, settings(data__side=32, data__base_size=64), FOLDER)
+
+
+def test_what_was_called_scheme_2_is_not_opened_as_scheme_2():
+    with pytest.raises(UserError, match=r"^runs/one: config\.method='crcfp_s2' was context and cross-consistency"):
+        load_config(older(method="crcfp_s2"), FOLDER)
+    assert load_config(settings(method="crcfp_s2"), FOLDER).method == "crcfp_s2"
+    assert load_config(older(method="crcfp"), FOLDER).method == "crcfp"
+
+
+def test_a_run_of_other_rules_is_not_trained_on():
+    check_rules(settings(), FOLDER)
+    with pytest.raises(UserError, match=r"^runs/one was trained by an older version, by other rules .*evaluate"):
+        check_rules(older(), FOLDER)
