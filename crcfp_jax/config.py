@@ -23,7 +23,7 @@ def default() -> ConfigDict:
     c.data.base_size = 400  # pixels; long side of a tile at scale 1 (release); for data sets of tiles of one extent
     c.data.labelled_scale = (0.5, 2.0)  # uniform factor on that scale (release)
     c.data.unlabelled_scale = (0.8, 2.0)  # likewise, for the image that both crops are cut from (release)
-    c.data.overlap = (0.1, 1.0)  # least and greatest intersection over union of the two crops (release)
+    c.data.overlap = (0.1, 1.0)  # of the two crops, least and greatest (paper): intersection over union (release)
     c.data.whole_view_scale = 0.8  # factor at which a window of the whole image is seen (release: 320 / 400)
     c.data.flips = "both"  # 'both', horizontal and vertical (paper), or 'horizontal' (release)
     c.data.threads = 16  # decoding threads

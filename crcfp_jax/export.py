@@ -18,7 +18,7 @@ from crcfp_jax.common.files import check_space, read_json, user_error_on_write, 
 from crcfp_jax.common.lock import Lock
 from crcfp_jax.common.staging import recover_staged, staged_folder
 from crcfp_jax.portable_model import agreement
-from crcfp_jax.portable_model.artifact import export_predict, inference_variables
+from crcfp_jax.portable_model.artifact import export_network, inference_variables
 from crcfp_jax.portable_model.card import ARTIFACT, CARD, ONNX, PARAMETERS, README, card_digest, describe_files
 from crcfp_jax.portable_model.card_text import card_text
 from crcfp_jax.portable_model.describe_run import describe_run, user_error_on_read
@@ -63,7 +63,7 @@ def export_run(
         check_space(output.parent, size, what="the model", option="--output")
         with user_error_on_write(output):
             write_variables(folder / PARAMETERS, variables)
-        write_atomic(folder / ARTIFACT, export_predict(parts.network(), variables))
+        write_atomic(folder / ARTIFACT, export_network(parts.network(), variables))
         if onnx:
             from crcfp_jax.portable_model.onnx_graph import export_onnx
 

@@ -35,9 +35,8 @@ def default_workdir(config_file: str, config: ConfigDict) -> Path:
 def main() -> int:
     """Runs the command line; returns the exit code."""
     parse_flags(FLAGS, sys.argv[1:])
-    from crcfp_jax.training.parallel import (
-        start_processes,  # importing JAX takes seconds: not before the flags are right
-    )
+    # Importing JAX takes seconds: not before the flags are right.
+    from crcfp_jax.training.parallel import start_processes
 
     start_processes()
     from crcfp_jax.evaluation.result import print_result

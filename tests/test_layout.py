@@ -4,6 +4,7 @@
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -196,6 +197,23 @@ def test_tests_mirror_the_folders():
     places = [path.relative_to(ROOT / "tests") for path in folders if path.name != "__pycache__"]
     strange = [place.as_posix() for place in places if not (ROOT / place / "__init__.py").is_file()]
     assert not strange, f"tests of packages that don't exist: {strange}"
+
+
+def test_docstrings_name_what_is_there():
+    """In `module.name`, module being one of ours, name stands in it."""
+    homes = {}
+    for path in modules().values():
+        if path.name != "__init__.py":
+            homes.setdefault(path.stem, []).append(path.read_text())
+    wrong = [
+        f"{path.relative_to(ROOT)}: `{module}.{name}`"
+        for path in modules().values()
+        for module, name in re.findall(r"`(\w+)\.(\w+)", path.read_text())
+        if module in homes
+        and name not in ("geojson", "jsonl")
+        and not any(re.search(rf"\b{name}\b", home) for home in homes[module])
+    ]
+    assert not wrong, f"names of another time: {wrong}"
 
 
 def count_modules(root=ROOT):

@@ -88,9 +88,9 @@ def shown_examples(model: Model) -> list[Example]:
     return choose(mixed_examples(model), lambda examples: predictions(model, examples), model.parts.num_classes)
 
 
-def choose(examples: Sequence[Example], predict: Callable, num_classes: int) -> list[Example]:
-    """`SHOWN` examples, evenly spread over the mIoU of `predict`'s predictions, the hardest first."""
-    found = predict(examples)
+def choose(examples: Sequence[Example], predict_classes: Callable, num_classes: int) -> list[Example]:
+    """`SHOWN` examples, evenly spread over the mIoU of `predict_classes`'s predictions, the hardest first."""
+    found = predict_classes(examples)
     pairs = zip(examples, found, strict=True)
     scores = [mean_iou(confusion_matrix(example.label, prediction, num_classes)) for example, prediction in pairs]
     return [examples[place] for place in by_difficulty(scores, SHOWN)]

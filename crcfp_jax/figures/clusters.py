@@ -74,7 +74,7 @@ def boundaries(label: UInt8[np.ndarray, "h w"], radius: int) -> Bool[np.ndarray,
 def boundary_ratio(
     distance: Float[np.ndarray, "h w"], label: UInt8[np.ndarray, "h w"], near_boundary: Bool[np.ndarray, "h w"]
 ) -> float:
-    """Mean distance in the band along the boundaries over the mean distance inside the classes.
+    """Mean distance near the boundaries over the mean distance inside the classes.
 
     1: the space does not separate the classes there; NaN where one of the two has no labelled pixel.
     """

@@ -72,7 +72,7 @@ def in_float32(network: Network) -> Network:
     return network.clone(dtype=jnp.float32, rematerialise=False)
 
 
-def export_predict(network: Network, variables: VariableDict) -> bytes:
+def export_network(network: Network, variables: VariableDict) -> bytes:
     """Traces `network_outputs` in float32 for any batch size, height and width.
 
     The artifact holds no weights: they are its first argument, and their shapes are its template (`read_template`).

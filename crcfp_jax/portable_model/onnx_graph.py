@@ -17,7 +17,7 @@ from crcfp_jax.portable_model.onnx_layers import Layers
 
 
 def export_onnx(network: Network, variables: VariableDict, card: Mapping[str, Any]) -> bytes:
-    """A self-contained ONNX model of what `artifact.predict` computes.
+    """A self-contained ONNX model of what `artifact.network_outputs` computes.
 
     Its input is `images`, uint8 [b, h, w, 3]; its outputs have the artifact's names and shapes. Inside, channels come
     first, and batch normalisation is part of the convolutions.

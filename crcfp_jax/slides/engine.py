@@ -57,7 +57,7 @@ def predict_canvas(
     Args:
         canvas: what is looked at.
         tiling: of the canvas.
-        windows: those wanted, for each row of windows (`tiles.choose_windows`).
+        windows: those wanted, for each row of windows (`tiling.choose_windows`).
         forward: starts a batch. It gets batches of `batch_size` windows for each device, the last one padded; for a
             canvas of fewer windows one that is no larger than it need be.
         sink: gets consecutive rows: probabilities, then the uncertainty where the model has it; 0 where no window

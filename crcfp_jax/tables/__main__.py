@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from crcfp_jax.common.command import run_main
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.tables.definitions import DATA, SAME, SCALES, SYSTEMS, TABLES
+from crcfp_jax.tables.definitions import ALIASES, DATA, SCALES, SYSTEMS, TABLES
 from crcfp_jax.tables.grid import Grid, choose_fractions, choose_systems, make_runs, read_settings
 
 
@@ -64,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--workdir", type=Path, required=True, metavar="W", help="folder of the grid")
     parser.add_argument("--data", choices=DATA, help="data set; by default the table's own")
     parser.add_argument("--scale", choices=SCALES, default="full", help="full: the paper's; default %(default)s")
-    parser.add_argument("--methods", type=_words, metavar="A,B", help=f"some of {', '.join([*SYSTEMS, *SAME])}")
+    parser.add_argument("--methods", type=_words, metavar="A,B", help=f"some of {', '.join([*SYSTEMS, *ALIASES])}")
     parser.add_argument("--fractions", type=_fractions, metavar="1/8,1/4", help="shares of the labels, for all systems")
     parser.add_argument("--seeds", type=_seeds, default=[1, 2, 3], metavar="1,2,3", help="default 1,2,3")
     parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="do the I-th of N equal parts")

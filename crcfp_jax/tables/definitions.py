@@ -43,7 +43,7 @@ _ALL = (
     System("crcfp", "CRCFP", {"method": "crcfp"}),
 )
 SYSTEMS: Mapping[str, System] = {system.name: system for system in _ALL}
-SAME = {"crcfp_s1": "cac"}  # another name -> the system with the same loss terms
+ALIASES = {"crcfp_s1": "cac"}  # another name -> the system with the same loss terms
 BINARY = ("cdcl",)  # systems for two classes
 
 

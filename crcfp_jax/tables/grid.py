@@ -8,7 +8,7 @@ from pathlib import Path
 
 import crcfp_jax
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.tables.definitions import BINARY, SAME, SYSTEMS, TABLES, Data, Sweep, Table
+from crcfp_jax.tables.definitions import ALIASES, BINARY, SYSTEMS, TABLES, Data, Sweep, Table
 from data_pipelines.splits import ALL
 
 ROOT = Path(crcfp_jax.__file__).resolve().parents[1]
@@ -131,11 +131,13 @@ def choose_systems(table: Table, data: Data, methods: Sequence[str] | None) -> t
         return [name for name in table.systems if data.classes == 2 or name not in BINARY], []
     notes = []
     for name in methods:
-        if name not in SYSTEMS and name not in SAME:
-            raise UserError(f"--methods {name} is unknown; known: {', '.join([*SYSTEMS, *SAME])}")
-        if name in SAME:
-            notes.append(f"{name} is {SAME[name]} under another name (the same loss terms): run once, as {SAME[name]}")
-    chosen = {SAME.get(name, name) for name in methods}
+        if name not in SYSTEMS and name not in ALIASES:
+            raise UserError(f"--methods {name} is unknown; known: {', '.join([*SYSTEMS, *ALIASES])}")
+        if name in ALIASES:
+            notes.append(
+                f"{name} is {ALIASES[name]} under another name (the same loss terms): run once, as {ALIASES[name]}"
+            )
+    chosen = {ALIASES.get(name, name) for name in methods}
     for name in SYSTEMS:
         if name in chosen & set(BINARY) and data.classes != 2:
             raise UserError(

@@ -10,7 +10,7 @@ from typing import Any
 
 from crcfp_jax.tables.definitions import METRICS
 
-PAPER = Path(__file__).with_name("paper.json")
+PAPER_JSON = Path(__file__).with_name("paper.json")
 # How far from the paper's number of negatives a run's may lie: it is the nearest that can be drawn evenly.
 NEAR = 0.05
 
@@ -68,7 +68,7 @@ class PaperRow:
 
 @functools.cache
 def _content() -> Mapping[str, Any]:
-    return json.loads(PAPER.read_text())
+    return json.loads(PAPER_JSON.read_text())
 
 
 def source() -> str:
@@ -94,12 +94,12 @@ def find_row(
     """The row that stands beside runs of these settings; None where the paper has none.
 
     Args:
-        units: split units of the runs: figures for another split can't be compared.
+        units: split units of the runs, none before one has begun: figures for another split can't be compared.
         value: what the table's sweep takes in the runs; the paper's may lie within `NEAR` of it.
     """
     for row in paper_rows():
         same = (row.table, row.data, row.fraction, row.system) == (table, data, fraction, system)
-        if same and set(units) <= {row.split_unit} and _near(row.value, value):
+        if same and set(units) == {row.split_unit} and _near(row.value, value):
             return row
     return None
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CONFIG = Path(__file__).with_name("tiny_run.py")
+CONFIG = Path(__file__).parents[1] / "helpers" / "tiny_run.py"
 
 
 def bench(*arguments):

@@ -188,7 +188,7 @@ def test_nothing_is_replaced_unasked(model, run, tmp_path):
 
 def test_forms_that_disagree_leave_nothing(model, run, tmp_path, monkeypatch):
     traced = (model / "model.jaxexport").read_bytes()
-    monkeypatch.setattr(exporting, "export_predict", lambda network, variables: traced)
+    monkeypatch.setattr(exporting, "export_network", lambda network, variables: traced)
     monkeypatch.setattr(agreement, "compare", lambda forms, batches: {"model.jaxexport": {"uncertainty": 2e-4}})
     message = refused(run, tmp_path / "model")
     assert message.startswith(f"{tmp_path / 'model'}: uncertainty of model.jaxexport is up to 2.0e-04 off")

@@ -10,7 +10,7 @@ from tiny import CLASSES, tiny_batch, tiny_config, tiny_parts, tiny_state
 
 from crcfp_jax.bench import random_batch
 from crcfp_jax.config import default
-from crcfp_jax.portable_model.artifact import export_predict
+from crcfp_jax.portable_model.artifact import export_network
 from crcfp_jax.training.step import make_train_step
 
 pytestmark = pytest.mark.gpu
@@ -85,7 +85,7 @@ def test_3200_negatives_fit_a_card_of_12_gigabytes(gpu):
 def test_an_exported_network_agrees_with_the_cpu(gpu):
     """The artifact has a form of its own for each platform; this runs the one that no CPU runs."""
     network, variables = random_network(decoder="v3plus", output_stride=16, projection_dim=0)
-    artifact = jax.export.deserialize(bytearray(export_predict(network, variables)))
+    artifact = jax.export.deserialize(bytearray(export_network(network, variables)))
     found = []
     for device in (gpu, jax.devices("cpu")[0]):
         placed = jax.device_put((variables, random_images(2, 64, 96)), device)

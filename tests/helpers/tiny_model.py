@@ -5,7 +5,7 @@ import numpy as np
 
 from crcfp_jax.common.files import write_atomic, write_json_atomic
 from crcfp_jax.models.network import Network
-from crcfp_jax.portable_model.artifact import export_predict, inference_variables
+from crcfp_jax.portable_model.artifact import export_network, inference_variables
 from crcfp_jax.portable_model.card import ARTIFACT, CARD, PARAMETERS, card_digest, describe_files
 from crcfp_jax.portable_model.folder import write_variables
 from crcfp_jax.training.state import initialise_variables
@@ -32,7 +32,7 @@ def make_model(folder, *, perturbations=(("dropout", 2),), side=SIDE, microns_pe
     kernel[:] = 20 * (kernel - kernel.mean(0))  # near-equal probabilities, or one class alone, would hide faults
     folder.mkdir(parents=True)
     write_variables(folder / PARAMETERS, variables)
-    write_atomic(folder / ARTIFACT, export_predict(network, variables))
+    write_atomic(folder / ARTIFACT, export_network(network, variables))
     card = {
         "format": 1,
         "name": folder.name,

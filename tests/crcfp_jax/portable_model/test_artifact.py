@@ -11,7 +11,7 @@ from crcfp_jax.models.layers import convolution
 from crcfp_jax.portable_model.artifact import (
     PLATFORMS,
     disagreement,
-    export_predict,
+    export_network,
     in_float32,
     inference_variables,
     network_outputs,
@@ -58,7 +58,7 @@ def test_any_shape_gives_what_the_network_gives(settings, shape):
     network, variables = random_network(**settings)
     variables = inference_variables(variables)
     assert "projector" not in variables["params"]
-    artifact = export.deserialize(bytearray(export_predict(network, variables)))
+    artifact = export.deserialize(bytearray(export_network(network, variables)))
     assert artifact.platforms == PLATFORMS
     forward, native = jax.jit(artifact.call), jax.jit(lambda *inputs: network_outputs(in_float32(network), *inputs))
     outputs, expected = forward(variables, random_images(*shape)), native(variables, random_images(*shape))

@@ -15,7 +15,7 @@ from crcfp_jax.methods.definition import TERMS
 from crcfp_jax.tables import definitions
 from crcfp_jax.tables.__main__ import command_line, main, make_parser
 from crcfp_jax.tables.check import load_config
-from crcfp_jax.tables.definitions import DATA, SAME, SYSTEMS, TABLES
+from crcfp_jax.tables.definitions import ALIASES, DATA, SYSTEMS, TABLES
 from crcfp_jax.tables.grid import (
     Grid,
     allowed_negatives,
@@ -164,7 +164,7 @@ def test_negatives_are_rounded_to_what_can_be_drawn():
 
 
 def test_definitions_fit_the_methods_data_sets_and_configs():
-    assert {system.settings["method"] for system in SYSTEMS.values()} == set(TERMS) - set(SAME)
+    assert {system.settings["method"] for system in SYSTEMS.values()} == set(TERMS) - set(ALIASES)
     assert definitions.BINARY == definition.BINARY
     for name, data in DATA.items():
         recipe = importlib.import_module(f"data_pipelines.builders.{name}").RECIPE
