@@ -14,6 +14,7 @@ from crcfp_jax.common.progress import progress_bar
 from crcfp_jax.evaluation.result import compare_results, print_result
 from crcfp_jax.evaluation.scoring import evaluate
 from crcfp_jax.runs.restore import restore_for_evaluation
+from crcfp_jax.runs.versions import versions
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_result(result, run.data_set.classes, title=f"{options.split}, step {run.step}, {result['images']} images")
     stored = options.workdir / "result.json"
     if options.split == "test":
+        result |= {"versions": versions()}
         print(compare_results(result, read_json(stored)) if stored.is_file() else f"no {stored} to compare with")
 
 

@@ -4,6 +4,7 @@ One plain line where the user can mend it, a traceback for a defect.
 """
 
 import inspect
+import itertools
 import os
 import sys
 import traceback
@@ -89,13 +90,29 @@ def parse_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         print(inspect.cleandoc(sys.modules["__main__"].__doc__ or ""), values.get_help(), sep="\n\n")
         print("\n--config.KEY=VALUE changes a setting; crcfp_jax/config.py lists them all.")
         sys.exit(0)
+    _check_config_file(arguments)
     try:
         rest = values(["", *arguments])[1:]
     except UserError:
         raise
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except KeyError as error:  # whose own text is a representation
+        raise UserError(f"command line: unknown key of config: {error.args[0]}") from error
+    except (flags.Error, AttributeError, TypeError, ValueError, OSError) as error:
         raise UserError(f"command line: {error}") from error
     if rest:
         raise UserError(f"command line: {rest[0]!r} is not a flag; settings are written --config.key=value")
     if values["config"].value is None:
         raise UserError("command line: --config is missing, e.g. --config configs/quickstart.py")
+
+
+def _check_config_file(arguments: Sequence[str]) -> None:
+    """Raises UserError where the file of --config is not there; ml_collections says so later, and at length."""
+    for word, following in itertools.pairwise([*arguments, ""]):
+        flag, _, value = word.partition("=")
+        if flag in ("--config", "-config"):
+            file = (value or following).partition(":")[0]
+            if file and not file.startswith("-") and not os.path.isfile(file):
+                raise UserError(
+                    f"command line: there is no config file {file}: its path counts from the folder you are in, "
+                    "e.g. configs/bcss.py"
+                )

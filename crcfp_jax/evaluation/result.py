@@ -33,12 +33,17 @@ def print_result(result: Mapping[str, Any], classes: Sequence[ClassInfo] = (), *
 
 
 def compare_results(result: Mapping[str, Any], stored: Mapping[str, Any]) -> str:
-    """One line that says whether an evaluation repeats the stored one, and where not, by how much."""
+    """One line that says whether an evaluation repeats the stored one, and where not, by how much.
+
+    Both may hold `versions`: another one of this project may see images otherwise.
+    """
     if result["confusion_matrix"] == stored.get("confusion_matrix"):
         return "the same figures as result.json, to the pixel"
     names = {"mean_iou": "mIoU", "mean_dice": "Dice", "accuracy": "accuracy"}
     parts = [f"{name} {_figure(result[key], 2)} (stored {_figure(stored.get(key), 2)})" for key, name in names.items()]
-    return "differs from result.json: " + ", ".join(parts)
+    line = "differs from result.json: " + ", ".join(parts)
+    here, made = (values.get("versions", {}).get("crcfp-jax") for values in (result, stored))
+    return line if made == here else f"{line}; that was made by crcfp-jax {made}, this is {here}"
 
 
 def _figure(value: float | None, digits: int = 1) -> str:

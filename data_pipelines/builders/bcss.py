@@ -2,9 +2,10 @@
 
 Hospital = TCGA tissue source site, the second field of a file name. The test hospitals are those of the CRCFP
 authors' release. A tile's x and y are in its region; the region's place in its slide stands in the file name (xmin,
-ymin), which is `Record.image`.
+ymin), which is `Record.image`, and so does its pixel size (MPP).
 """
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -89,7 +90,14 @@ def _tiles(image_path: Path, mask_path: Path | None, table: np.ndarray, hospital
         label = table[codes]
     region = image_path.stem
     for x, y, tile, tile_label in cut_tiles(image, label, SIDE):
-        yield Tile(f"{region}_{y}_{x}", tile, tile_label, hospital, patient, region, x, y, notes=notes)
+        where = (hospital, patient, region, x, y)
+        yield Tile(f"{region}_{y}_{x}", tile, tile_label, *where, notes=notes, microns_per_pixel=_pixel_size(region))
+
+
+def _pixel_size(region: str) -> float | None:
+    """µm, as a file's name states it; None where it states none, and the download's own holds."""
+    stated = re.search(r"_MPP-(\d+\.\d+)", region)
+    return float(stated[1]) if stated else None
 
 
 RECIPE = Recipe(

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
 
 from crcfp_jax.common import command
 from crcfp_jax.common.errors import UserError
@@ -80,3 +81,11 @@ def test_a_suppressed_context_is_not_the_cause():
 
 def test_other_file_system_faults_are_defects():
     assert command.user_line(FileNotFoundError(2, "No such file or directory", "x")) is None
+
+
+@pytest.mark.parametrize(
+    "words", [["--config", "configs/nope.py:small"], ["--config=configs/nope.py", "--config.seed=1"]]
+)
+def test_a_config_file_that_is_not_there_is_named(words):
+    with pytest.raises(UserError, match=r"^command line: there is no config file configs/nope\.py: its path counts"):
+        command.parse_flags(flags.FlagValues(), words)

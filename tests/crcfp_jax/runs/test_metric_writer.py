@@ -119,6 +119,9 @@ def test_comparison():
     assert compare_results(RESULT, other) == (
         "differs from result.json: mIoU 46.67 (stored 46.00), Dice 62.50 (stored 62.50), accuracy 66.67 (stored -)"
     )
+    old, new = ({"versions": {"crcfp-jax": version}} for version in ("0.1.0", "0.2.0"))
+    line = compare_results(RESULT | new, other | old)
+    assert line.endswith("accuracy 66.67 (stored -); that was made by crcfp-jax 0.1.0, this is 0.2.0")
 
 
 def test_versions():

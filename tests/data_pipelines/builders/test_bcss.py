@@ -157,3 +157,12 @@ def test_real_region(tmp_path, real_data):
         codes = np.asarray(mask)
     assert data_set.pixels["train"][TUMOUR] == int(np.isin(codes, (1, 19, 20)).sum())
     assert data_set.pixels["train"][NECROSIS] == int((codes == 4).sum())
+
+
+def test_a_region_has_the_pixel_size_that_its_name_states(tmp_path):
+    write_bcss(tmp_path / "raw", ("A1", "A2"), height=40, width=30)
+    for folder in ("rgbs_colorNormalized", "masks"):
+        stated = tmp_path / "raw" / folder / f"{REGION.format(site='A1')}.png"
+        stated.rename(stated.with_name(stated.name.replace("MPP-0.2500", "MPP-0.5000")))
+    records = build("bcss", tmp_path / "raw", tmp_path / "data").records
+    assert {record.hospital: record.microns_per_pixel for record in records} == {"A1": 0.5, "A2": 0.25}
