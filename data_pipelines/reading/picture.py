@@ -82,7 +82,9 @@ def _decode(path: Path, image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"],
     else:
         pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     if pixels.shape[2] == 4:
-        pixels, notes = lay_on_white(pixels[..., :3], pixels[..., 3]), (LAID_ON_WHITE, *notes)
+        if pixels[..., 3].min(initial=255) < 255:
+            notes = (LAID_ON_WHITE, *notes)
+        pixels = lay_on_white(pixels[..., :3], pixels[..., 3])
     return pixels, (GREY, *notes) if grey else notes
 
 

@@ -135,3 +135,12 @@ def test_too_many_pixels(tmp_path, monkeypatch):
         warnings.simplefilter("always")
         open_slide(tmp_path / "a.png")
     assert not caught
+
+
+def test_transparency_that_hides_nothing_is_not_worth_a_note(tmp_path):
+    colour = np.random.default_rng(4).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    opaque = np.dstack([colour, np.full((5, 6), 255, np.uint8)])
+    Image.fromarray(opaque).save(tmp_path / "opaque.png")
+    pixels, slide = read(tmp_path / "opaque.png")
+    np.testing.assert_array_equal(pixels, colour)
+    assert slide.notes == ()
