@@ -96,7 +96,8 @@ def parse_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     except UserError:
         raise
     except KeyError as error:  # whose own text is a representation
-        raise UserError(f"command line: unknown key of config: {error.args[0]}") from error
+        key = " ".join(str(error.args[0]).split())
+        raise UserError(f"command line: unknown key of config: {key}") from error
     except (flags.Error, AttributeError, TypeError, ValueError, OSError) as error:
         raise UserError(f"command line: {error}") from error
     if rest:
