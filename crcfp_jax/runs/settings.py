@@ -39,11 +39,12 @@ def load_config(values: dict, source: Path) -> ConfigDict:
 
 
 def check_rules(stored: dict, folder: Path) -> None:
-    """Refuses to train on, or to open, what an older version trained by rules that the settings don't tell of.
+    """Refuses to train on with what an older version trained by rules that the settings don't tell of.
 
     Raises:
-        UserError: feature dropout, running variance and weight decay were others.
+        UserError: feature dropout, running variance and weight decay, or scheme 2, were others.
     """
+    check_scheme(stored, folder)
     if is_older(stored):
         raise UserError(
             f"{folder} was trained by an older version, by other rules (feature dropout, running variance, weight "
@@ -73,7 +74,7 @@ def _in_present_terms(values: dict) -> dict:
     """
     data, defaults = {"flips": "horizontal"} | dict(values.get("data", {})), default().data
     values = values | {"data": data}
-    if "whole_view_scale" in data:
+    if not is_older(values):
         return values
     share = data.pop("whole_view_share", 1.0)  # the oldest runs have none, and saw the whole tile
     scale = data.get("side", defaults.side) / (share * data.get("base_size", defaults.base_size))

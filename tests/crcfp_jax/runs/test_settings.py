@@ -105,3 +105,5 @@ def test_a_run_of_other_rules_is_not_trained_on():
     check_rules(settings(), FOLDER)
     with pytest.raises(UserError, match=r"^runs/one was trained by an older version, by other rules .*evaluate"):
         check_rules(older(), FOLDER)
+    with pytest.raises(UserError, match="was context and cross-consistency"):  # not even evaluated
+        check_rules(older(method="crcfp_s2"), FOLDER)
