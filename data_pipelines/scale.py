@@ -3,8 +3,6 @@
 from crcfp_jax.common.errors import UserError
 from data_pipelines.data_set import DataSet, Record
 
-PLAUSIBLE = (0.05, 20.0)  # µm: no microscope's pixels are smaller or larger, a screen's 72 dpi are 353
-
 
 def network_pixel_size(data_set: DataSet, *, microns_per_pixel: float, base_size: int) -> float:
     """µm of a network pixel at scale 1: `microns_per_pixel` where it is above 0, else as `base_size` says.

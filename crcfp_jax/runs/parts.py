@@ -10,6 +10,7 @@ from flax.typing import VariableDict
 from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.pixel_size import PLAUSIBLE
 from crcfp_jax.evaluation.evaluator import make_evaluator
 from crcfp_jax.evaluation.windows import Evaluator
 from crcfp_jax.methods.definition import Method, build_method, check_classes
@@ -17,7 +18,7 @@ from crcfp_jax.models.network import Network, build_network
 from crcfp_jax.training.optimizer import make_optimizer
 from data_pipelines.data_set import DataSet, open_data_set
 from data_pipelines.loaders import LoaderOptions
-from data_pipelines.scale import PLAUSIBLE, network_pixel_size
+from data_pipelines.scale import network_pixel_size
 from data_pipelines.splits import Split, make_split
 
 POSITIVE = (

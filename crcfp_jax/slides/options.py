@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from crcfp_jax.common.errors import UserError
-from data_pipelines.scale import PLAUSIBLE
+from crcfp_jax.common.pixel_size import PLAUSIBLE
 
 FORMATS = ("mask", "overlay", "geojson", "csv", "probabilities", "uncertainty")
 LEAST_SIDE = 32  # network pixels

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error
-from data_pipelines.scale import PLAUSIBLE
+from crcfp_jax.common.pixel_size import PLAUSIBLE
 
 PNG_MAGIC = b"\x89PNG"
 LARGEST = 2**27  # pixels held at once: 0.4 GB as RGB, 1 GB while they are decoded
