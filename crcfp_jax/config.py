@@ -1,125 +1,157 @@
-"""Every setting, with its default, unit and source, in one place.
+"""Every setting, with its default, what values it takes, unit and source, in one table.
 
 A config file holds differences from `default()` only. Defaults follow the paper's text (Bashir et al. 2023,
 arXiv 2301.13141) where it speaks and its authors' release where the paper is silent; the comment says which.
+A key with `may_change` can have another value when a run is resumed. Names that a registry keeps (methods, backbones,
+perturbations, data sets) and values that have to fit others are checked where these are known.
 """
 
 from ml_collections import ConfigDict
 
+from crcfp_jax.common import settings_table
+from crcfp_jax.common.pixel_size import PLAUSIBLE
+from crcfp_jax.common.rules import (
+    count,
+    fraction,
+    interval,
+    multiple_of,
+    name,
+    not_negative,
+    number,
+    one_of,
+    positive,
+    several,
+    share,
+    zero_or,
+)
+from crcfp_jax.common.settings_table import Key
+
+plausible = number(least=PLAUSIBLE[0], most=PLAUSIBLE[1])
+CCT_KINDS = (
+    "feature_noise", "feature_dropout_max", "spatial_dropout", "guided_cutout", "context_masking", "object_masking",
+    "vat",
+)  # fmt: skip
+
+SECTIONS = {
+    "method": Key("crcfp", name),  # a name of crcfp_jax.methods.definition
+    "fraction": Key("1/8", fraction),  # share of the training units whose labels are used
+    "seed": Key(1, not_negative),  # of the split, the initial weights, the data order and every random draw
+    "data": {
+        "name": Key("bcss", name),  # a name of data_pipelines.build
+        "dir": Key("data", name, may_change=True),  # folder that holds the built data sets
+        "split_unit": Key("default", name),  # monuseg only: 'crop' (= default) or 'image'
+        "side": Key(320, count),  # pixels; side of a training crop and of an evaluation window (paper)
+        "microns_per_pixel": Key(0.0, zero_or(plausible)),  # of the network's pixels at scale 1; 0: base_size says it
+        "base_size": Key(400, count),  # pixels; long side of a tile at scale 1 (release); for tiles of one extent
+        "labelled_scale": Key((0.5, 2.0), interval(positive)),  # uniform factor on that scale (release)
+        "unlabelled_scale": Key((0.8, 2.0), interval(positive)),  # likewise, of the image that both crops are cut from
+        "overlap": Key((0.1, 1.0), interval(share)),  # of the two crops (paper), intersection over union (release)
+        "whole_view_scale": Key(0.8, positive),  # factor at which a window of the whole is seen (release: 320 / 400)
+        "flips": Key("both", one_of("both", "horizontal")),  # both ways (paper), left and right only (release)
+        "threads": Key(16, count, may_change=True),  # decoding threads
+        "prefetch": Key(64, count, may_change=True),  # decoded examples held ready
+    },
+    "augment": {  # strengths and probabilities of the release; on labelled crops too (paper)
+        "labelled": Key(True),
+        "brightness": Key(0.4, not_negative),
+        "contrast": Key(0.4, not_negative),
+        "saturation": Key(0.4, not_negative),
+        "hue": Key(0.1, not_negative),
+        "jitter_probability": Key(0.8, share),
+        "grey_probability": Key(0.2, share),
+        "blur_probability": Key(0.5, share),
+    },
+    "model": {
+        "backbone": Key("resnet50", name),  # resnet18, resnet34, resnet50 (paper), resnet101 (paper, Table 3)
+        "decoder": Key("v3", one_of("v3", "v3plus")),  # v3 (paper), v3plus (release)
+        "output_stride": Key(16, one_of(8, 16)),  # release; 8 doubles time and memory and shows finer detail with v3
+        "width": Key(64, multiple_of(4)),  # channels of the stem; below 64 every layer shrinks in proportion
+        "projection_dim": Key(128, count),  # channels of the projector's output (paper)
+        "projection_hidden": Key(0, not_negative),  # channels between its two layers; 0: as projection_dim (paper)
+        "normalisation": Key("batch", one_of("batch", "group")),  # group: 16 channels each
+        "momentum": Key(0.9, number(least=0, below=1)),  # share of the old running statistics that an update keeps
+        "statistics": Key("per_stream", one_of("per_stream", "joint")),  # what normalises a training batch
+        "running_streams": Key("all", one_of("all", "labelled")),  # what feeds the running statistics
+        "inference_statistics": Key("running", one_of("running", "recalibrated")),  # on training images
+        "recalibration_images": Key(256, count),  # crops averaged over for 'recalibrated'
+        "pretrained": Key("timm/resnet50.tv_in1k", may_change=True),  # file, hub name, or '': random weights
+        "rematerialise": Key(False, may_change=True),  # backbone's activations twice: less memory, more time
+        "dtype": Key("bfloat16", one_of("float32", "bfloat16")),  # of activations; the rest stays float32
+    },
+    "weights": {  # a method uses the terms it has (paper)
+        "supervised": Key(1.0, not_negative),
+        "contrastive": Key(0.1, not_negative),
+        "cross_consistency": Key(0.01, not_negative),
+        "entropy": Key(0.01, not_negative),
+        "warmup": Key(0.0625, share),  # share of the steps that are supervised only: 5 of 80 epochs (paper)
+    },
+    "contrastive": {
+        "threshold": Key(0.75, share),  # confidence that lets a pair count (paper: lambda)
+        "filter": Key("paper", one_of("paper", "release")),  # confident: the anchor (Eq. 6-7), its positive
+        "temperature": Key(0.1, positive),  # paper: tau
+        "negatives": Key(1200, count),  # pushed into the bank a step, half from each view (paper; docs/methods.md)
+        "bank_steps": Key(2, count),  # steps that the bank remembers, this one included
+        "chunk": Key(256, count, may_change=True),  # negatives compared at a time: bounds memory alone
+    },
+    "cross_consistency": {
+        "perturbations": Key(("feature_noise", "feature_dropout", "dropout"), several(name)),
+        "classifiers": Key(4, count),  # auxiliary classifiers per perturbation (paper: K)
+        "threshold": Key(0.0, share),  # 0: every pixel (paper); 0.75: confident targets only (release)
+    },
+    "cct": {  # cross-consistency training; numbers of its release (Ouali et al. 2020)
+        "weight": Key(30.0, not_negative),
+        "ramp_up": Key(0.1, share),  # share of the steps, after the supervised beginning, until it is reached
+        "perturbations": Key(CCT_KINDS, several(name)),
+        "classifiers": Key((6, 6, 6, 6, 2, 2, 2), several(count)),  # auxiliary classifiers of each
+    },
+    "cdcl": {  # cross-patch dense contrast (Wu et al. 2022); they published no numbers: these are ours
+        "cross_patch": Key(0.1, not_negative),  # weight of the contrast; temperature and bank: those of contrastive
+        "teacher_consistency": Key(1.0, not_negative),  # weight of the squared error between student and teacher
+        "entropy": Key(0.01, not_negative),  # weight
+        "ramp_up": Key(0.1, share),  # share of the steps, after the supervised beginning, until these are reached
+        "teacher_decay": Key(0.99, share),  # share of its old parameters that the teacher keeps at a step
+        "patch": Key(2, count),  # cells of the context stride along a patch's side
+        "negatives": Key(600, count),  # pushed into the bank a step; at most all cells of the unlabelled batch
+        "clear": Key(0.75, number(above=0.5, most=1)),  # share of its cells that makes a patch clearly of a class
+    },
+    "optimizer": {
+        "name": Key("sgd", one_of("sgd", "adamw")),  # sgd (paper)
+        "learning_rate": Key(0.001, positive),  # paper
+        "head_multiplier": Key(1.0, not_negative),  # learning rate of all but the backbone: one for all (paper)
+        "momentum": Key(0.9, number(least=0, below=1)),  # release; for AdamW its first moment's
+        "weight_decay": Key(1e-4, not_negative),  # release; on every parameter with SGD, on kernels with AdamW
+        "poly_power": Key(0.9, not_negative),  # paper
+    },
+    "train": {
+        "steps": Key(8000, count, may_change=True),  # 80 epochs (paper) of 100 iterations (release)
+        "batch_size": Key(8, count),  # labelled crops a step, over all devices (paper)
+        "unlabelled_batch_size": Key(8, count),  # unlabelled images a step, over all devices (paper)
+        "log_every": Key(20, count, may_change=True),  # steps between lines of metrics.jsonl
+        "picture_every": Key(1000, count, may_change=True),  # steps between pictures of predictions
+        "parallel": Key("shard_map", one_of("shard_map", "pmap"), may_change=True),  # the same result
+    },
+    "checkpoint": {
+        "every": Key(500, count, may_change=True),  # steps
+        "keep": Key(2, count, may_change=True),  # newest checkpoints kept, beside the best one
+    },
+    "evaluation": {
+        "selection": Key("last", one_of("last", "best_validation")),  # by a split carved out of training
+        "every": Key(1000, count, may_change=True),  # steps between evaluations on a validation split
+        "batch_size": Key(8, count, may_change=True),  # windows a device call
+    },
+}
+TABLE = settings_table.flatten(SECTIONS)
+CHANGEABLE = frozenset(key for key, entry in TABLE.items() if entry.may_change)
+
 
 def default() -> ConfigDict:
     """Returns the locked default settings: an unknown key is an error, not a new key."""
-    c = ConfigDict()
-    c.method = "crcfp"  # a name of crcfp_jax.methods.definition
-    c.fraction = "1/8"  # share of the training units whose labels are used
-    c.seed = 1  # of the split, the initial weights, the data order and every random draw
+    return settings_table.build(TABLE)
 
-    c.data = ConfigDict()
-    c.data.name = "bcss"  # a name of data_pipelines.build
-    c.data.dir = "data"  # folder that holds the built data sets
-    c.data.split_unit = "default"  # monuseg only: 'crop' (= default) or 'image'
-    c.data.side = 320  # pixels; side of a training crop and of an evaluation window (paper)
-    c.data.microns_per_pixel = 0.0  # of the network's pixels at scale 1; 0: base_size says it
-    c.data.base_size = 400  # pixels; long side of a tile at scale 1 (release); for data sets of tiles of one extent
-    c.data.labelled_scale = (0.5, 2.0)  # uniform factor on that scale (release)
-    c.data.unlabelled_scale = (0.8, 2.0)  # likewise, for the image that both crops are cut from (release)
-    c.data.overlap = (0.1, 1.0)  # of the two crops, least and greatest (paper): intersection over union (release)
-    c.data.whole_view_scale = 0.8  # factor at which a window of the whole image is seen (release: 320 / 400)
-    c.data.flips = "both"  # 'both', horizontal and vertical (paper), or 'horizontal' (release)
-    c.data.threads = 16  # decoding threads
-    c.data.prefetch = 64  # decoded examples held ready
 
-    c.augment = ConfigDict()  # strengths and probabilities of the release; on labelled crops too (paper)
-    c.augment.labelled = True
-    c.augment.brightness = 0.4
-    c.augment.contrast = 0.4
-    c.augment.saturation = 0.4
-    c.augment.hue = 0.1
-    c.augment.jitter_probability = 0.8
-    c.augment.grey_probability = 0.2
-    c.augment.blur_probability = 0.5
-
-    c.model = ConfigDict()
-    c.model.backbone = "resnet50"  # resnet18, resnet34, resnet50 (paper), resnet101 (paper, Table 3)
-    c.model.decoder = "v3"  # v3 (paper) or v3plus (release)
-    c.model.output_stride = 16  # release; 8 doubles time and memory and shows finer detail with v3
-    c.model.width = 64  # channels of the stem; below 64 every layer shrinks in proportion (small machines)
-    c.model.projection_dim = 128  # channels of the projector's output (paper)
-    c.model.projection_hidden = 0  # channels between its two layers; 0: as many as projection_dim (paper)
-    c.model.normalisation = "batch"  # 'batch' or 'group'
-    c.model.momentum = 0.9  # share of the old running statistics that an update keeps
-    c.model.statistics = "per_stream"  # 'per_stream' or 'joint': what a training batch is normalised by
-    c.model.running_streams = "all"  # 'all' or 'labelled': streams that feed the running statistics
-    c.model.inference_statistics = "running"  # 'running' or 'recalibrated' on training images
-    c.model.recalibration_images = 256  # crops averaged over for 'recalibrated'
-    c.model.pretrained = "timm/resnet50.tv_in1k"  # safetensors file, hub name, or '' for random weights
-    c.model.rematerialise = False  # compute the backbone's activations again for the gradient: less memory, more time
-    c.model.dtype = "bfloat16"  # of activations; parameters, losses and statistics stay float32
-
-    c.weights = ConfigDict()  # a method uses the terms it has (paper)
-    c.weights.supervised = 1.0
-    c.weights.contrastive = 0.1
-    c.weights.cross_consistency = 0.01
-    c.weights.entropy = 0.01
-    c.weights.warmup = 0.0625  # share of the steps that are supervised only: 5 of 80 epochs (paper)
-
-    c.contrastive = ConfigDict()
-    c.contrastive.threshold = 0.75  # confidence that lets a pair count (paper: lambda)
-    c.contrastive.filter = "paper"  # 'paper' (Eq. 6-7: the anchor is confident) or 'release' (its positive is)
-    c.contrastive.temperature = 0.1  # paper: tau
-    c.contrastive.negatives = 1200  # features pushed into the bank a step, half from each view (paper; docs/methods.md)
-    c.contrastive.bank_steps = 2  # steps that the bank remembers, this one included
-    c.contrastive.chunk = 256  # negatives compared at a time: bounds memory, changes no value
-
-    c.cross_consistency = ConfigDict()
-    c.cross_consistency.perturbations = ("feature_noise", "feature_dropout", "dropout")
-    c.cross_consistency.classifiers = 4  # auxiliary classifiers per perturbation (paper: K)
-    c.cross_consistency.threshold = 0.0  # 0: every pixel (paper); 0.75: confident targets only (release)
-
-    c.cct = ConfigDict()  # cross-consistency training; numbers of its release (Ouali et al. 2020)
-    c.cct.weight = 30.0
-    c.cct.ramp_up = 0.1  # share of the steps, after the supervised beginning, until the weight is reached
-    c.cct.perturbations = (
-        "feature_noise", "feature_dropout_max", "spatial_dropout", "guided_cutout", "context_masking",
-        "object_masking", "vat",
-    )  # fmt: skip
-    c.cct.classifiers = (6, 6, 6, 6, 2, 2, 2)  # auxiliary classifiers of each
-
-    c.cdcl = ConfigDict()  # cross-patch dense contrast (Wu et al. 2022); they published no numbers: these are ours
-    c.cdcl.cross_patch = 0.1  # weight of the contrast; its temperature and bank are those of config.contrastive
-    c.cdcl.teacher_consistency = 1.0  # weight of the squared error between student and teacher
-    c.cdcl.entropy = 0.01  # weight
-    c.cdcl.ramp_up = 0.1  # share of the steps, after the supervised beginning, until the weights are reached
-    c.cdcl.teacher_decay = 0.99  # share of its old parameters that the teacher keeps at a step
-    c.cdcl.patch = 2  # cells of the context stride along a patch's side
-    c.cdcl.negatives = 600  # features pushed into the bank a step; at most all cells of the unlabelled batch
-    c.cdcl.clear = 0.75  # share of a patch's cells with the same pseudo-label that makes it clearly of that class
-
-    c.optimizer = ConfigDict()
-    c.optimizer.name = "sgd"  # 'sgd' (paper) or 'adamw'
-    c.optimizer.learning_rate = 0.001  # paper
-    c.optimizer.head_multiplier = 1.0  # learning rate of all but the backbone, in multiples: one for all (paper)
-    c.optimizer.momentum = 0.9  # release; for AdamW its first moment's
-    c.optimizer.weight_decay = 1e-4  # release: on every parameter with SGD; on kernels alone with AdamW
-    c.optimizer.poly_power = 0.9  # paper
-
-    c.train = ConfigDict()
-    c.train.steps = 8000  # 80 epochs (paper) of 100 iterations (release)
-    c.train.batch_size = 8  # labelled crops a step, over all devices (paper)
-    c.train.unlabelled_batch_size = 8  # unlabelled images a step, over all devices (paper)
-    c.train.log_every = 20  # steps between lines of metrics.jsonl
-    c.train.picture_every = 1000  # steps between pictures of predictions
-    c.train.parallel = "shard_map"  # 'shard_map' or 'pmap': the same step, the same result
-
-    c.checkpoint = ConfigDict()
-    c.checkpoint.every = 500  # steps
-    c.checkpoint.keep = 2  # newest checkpoints kept, beside the best one
-
-    c.evaluation = ConfigDict()
-    c.evaluation.selection = "last"  # 'last' or 'best_validation' (a validation split is then carved out of training)
-    c.evaluation.every = 1000  # steps between evaluations on the validation split, where there is one
-    c.evaluation.batch_size = 8  # windows a device call
-    return c.lock()
+def check_values(config: ConfigDict) -> None:
+    """Raises UserError for the first value that no run can use, naming its key."""
+    settings_table.check(TABLE, config)
 
 
 def release() -> ConfigDict:

@@ -25,7 +25,7 @@ _ORDER, _DRAWS = 0, 1  # what a random generator is for
 class LoaderOptions:
     """How training examples are cut; sizes in network pixels, batch sizes over all processes.
 
-    Raises UserError for values that cannot work, naming the configuration key.
+    Raises UserError for batches that the processes don't share evenly, naming the configuration key.
     """
 
     side: int
@@ -53,20 +53,6 @@ class LoaderOptions:
                 raise UserError(
                     f"{key} {size} cannot be shared out to {self.process_count} process(es): choose a multiple"
                 )
-        for key in ("labelled_scale", "unlabelled_scale"):
-            least, greatest = getattr(self, key)
-            if not 0 < least <= greatest:
-                raise UserError(f"data.{key} ({least}, {greatest}): give the least factor, above 0, then the greatest")
-        if not 0 <= self.overlap[0] <= self.overlap[1] <= 1:
-            raise UserError(f"data.overlap {tuple(self.overlap)}: give the least, then the greatest, between 0 and 1")
-        if not self.whole_view_scale > 0:
-            raise UserError(f"data.whole_view_scale {self.whole_view_scale}: give a factor above 0")
-        if self.flips not in ("horizontal", "both"):
-            raise UserError(f"data.flips {self.flips!r} is unknown: choose 'horizontal' or 'both'")
-        if self.side < 1:
-            raise UserError(f"data.side {self.side} is no number of pixels: choose 1 or more")
-        if self.seed < 0:
-            raise UserError(f"seed {self.seed} is negative: choose 0 or more")
 
 
 class _Stream:

@@ -16,8 +16,9 @@ PACKAGES = ("crcfp_jax", "data_pipelines")
 # From the bottom to the top: a room imports only rooms of lower floors. A room is a folder, and at the root of each
 # package a module of its own where it lies elsewhere: settings at the bottom, what can be run above all that it runs.
 FLOORS = (
-    ("crcfp_jax.common", "crcfp_jax.config"),
+    ("crcfp_jax.common",),
     (
+        "crcfp_jax.config",
         "data_pipelines",
         "data_pipelines.synthesis",
         "crcfp_jax.losses",

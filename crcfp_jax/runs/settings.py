@@ -6,15 +6,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.config import default
+from crcfp_jax.config import CHANGEABLE, default
 from crcfp_jax.runs.parts import Parts
-
-# What changes neither the network, nor the examples, nor the order of the steps; but for `train.steps`, which is told.
-CHANGEABLE = (
-    "data.dir", "data.threads", "data.prefetch", "train.log_every", "train.picture_every", "train.parallel",
-    "train.steps", "contrastive.chunk", "checkpoint.every", "checkpoint.keep", "evaluation.every",
-    "evaluation.batch_size", "model.pretrained", "model.rematerialise",
-)  # fmt: skip
 
 
 def settings(parts: Parts) -> dict:

@@ -11,7 +11,7 @@ from typing import Any
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json, user_error_on_write, write_json_atomic
 from crcfp_jax.common.lock import Lock
-from crcfp_jax.runs.settings import CHANGEABLE
+from crcfp_jax.config import CHANGEABLE
 from crcfp_jax.tables.grid import Grid, Run
 
 # A run may be resumed with another value of these, but runs of one table must agree on them.

@@ -86,21 +86,17 @@ def parallelise(step: Step, mesh: Mesh, mode: str) -> Step:
         mode: 'shard_map' is `jax.jit` of `jax.shard_map`; 'pmap' is `jax.pmap` of the same function. Same result.
 
     Raises:
-        UserError: unknown mode.
+        UserError: 'pmap' in a run of several processes.
     """
-    match mode:
-        case "shard_map":
-            sharded = jax.shard_map(
-                step,
-                mesh=mesh,
-                in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()),
-                out_specs=PartitionSpec(),
-            )
-            return jax.jit(sharded, donate_argnums=0)
-        case "pmap":
-            return _pmapped(step)
-        case _:
-            raise UserError(f"config.train.parallel={mode!r} is unknown; known: shard_map, pmap")
+    if mode == "pmap":
+        return _pmapped(step)
+    sharded = jax.shard_map(
+        step,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()),
+        out_specs=PartitionSpec(),
+    )
+    return jax.jit(sharded, donate_argnums=0)
 
 
 def _pmapped(step: Step) -> Step:

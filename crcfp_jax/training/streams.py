@@ -24,17 +24,7 @@ class Encoded(NamedTuple):
 
 
 def check_statistics(settings: ConfigDict) -> None:
-    """Raises UserError for an unknown value of a normalisation policy in `config.model`."""
-    known = {
-        "statistics": ("per_stream", "joint"),
-        "running_streams": ("all", "labelled"),
-        "inference_statistics": ("running", "recalibrated"),
-    }
-    for key, values in known.items():
-        if settings[key] not in values:
-            raise UserError(f"config.model.{key}={settings[key]!r} is unknown; known: {', '.join(values)}")
-    if settings.momentum == 1:
-        raise UserError("config.model.momentum=1.0 never updates the running statistics: give less than 1")
+    """Raises UserError where the normalisation policies of `config.model` don't fit together."""
     if settings.statistics == "joint" and settings.running_streams != "all":
         raise UserError(
             "config.model.running_streams='labelled' needs config.model.statistics='per_stream': joint statistics are "

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from tiny_run import get_config
 
-from crcfp_jax.common.errors import UserError
 from crcfp_jax.evaluation.recalibration import recalibration_windows
 from crcfp_jax.evaluation.scoring import evaluate
 from crcfp_jax.evaluation.windows import Evaluator, predict_probabilities
-from crcfp_jax.runs.parts import assemble, check_values
+from crcfp_jax.runs.parts import assemble
 from data_pipelines.data_set import DataSet, Record
 from data_pipelines.loaders import LoaderOptions, training_loader
 
@@ -100,14 +99,3 @@ def test_base_size_and_the_pixel_size_that_it_stands_for_give_the_same_bits(data
     assert found[0].keys() == found[1].keys()
     for key, values in found[0].items():
         np.testing.assert_array_equal(values, found[1][key], err_msg=key)
-
-
-def test_a_pixel_size_that_no_microscope_has():
-    config = get_config()
-    for size in (0.05, 1.0, 20.0):
-        config.data.microns_per_pixel = size
-        check_values(config)
-    for size in (-0.5, 0.01, 250.0):
-        config.data.microns_per_pixel = size
-        with pytest.raises(UserError, match=rf"config\.data\.microns_per_pixel={size}: give µm between 0\.05 and 20"):
-            check_values(config)

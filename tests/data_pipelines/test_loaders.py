@@ -343,13 +343,6 @@ def test_closing_and_forgetting_end_the_threads():
         ({"process_count": 3}, r"train\.batch_size 4 cannot be shared out to 3 process"),
         ({"batch_size": 0}, r"train\.batch_size 0"),
         ({"unlabelled_batch_size": 3, "process_count": 2}, r"train\.unlabelled_batch_size 3"),
-        ({"flips": "vertical"}, r"data\.flips 'vertical' is unknown"),
-        ({"side": 0}, r"data\.side 0"),
-        ({"labelled_scale": (2.0, 0.5)}, r"data\.labelled_scale \(2\.0, 0\.5\)"),
-        ({"unlabelled_scale": (0.0, 0.5)}, r"data\.unlabelled_scale"),
-        ({"whole_view_scale": 0.0}, r"data\.whole_view_scale 0\.0: give a factor above 0"),
-        ({"overlap": (0.5, 1.5)}, r"data\.overlap \(0\.5, 1\.5\)"),
-        ({"seed": -1}, "seed -1 is negative"),
     ],
 )
 def test_options_that_cannot_work_are_errors(changes, message):

@@ -110,11 +110,6 @@ def test_devices_must_divide_the_batches():
     parallel.check_batch_sizes(tiny_config(train__unlabelled_batch_size=3), 4, with_unlabelled=False)
 
 
-def test_unknown_mode_is_named():
-    with pytest.raises(UserError, match=r"config\.train\.parallel='pjit'"):
-        parallel.parallelise(lambda *_: None, parallel.make_mesh(), "pjit")
-
-
 def test_a_process_variable_that_is_no_number_is_named(monkeypatch):
     for name, value in (("CRCFP_COORDINATOR", "localhost:1"), ("CRCFP_PROCESSES", "two"), ("CRCFP_PROCESS", "0")):
         monkeypatch.setenv(name, value)

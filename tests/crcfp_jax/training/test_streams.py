@@ -82,11 +82,6 @@ def test_pooled_statistics_by_hand():
     np.testing.assert_allclose([pooled["mean"][0], pooled["var"][0]], [0.75 * 0 + 0.25 * 2, 0.75 * 1 + 0.25 * 4])
 
 
-def test_a_momentum_that_never_updates_is_named():
-    with pytest.raises(UserError, match=r"^config\.model\.momentum=1\.0 never updates"):
-        check_statistics(tiny_config(model__momentum=1.0).model)
-
-
 def test_running_statistics_of_the_labelled_stream_alone(state):
     alone = encoded(state, streams={})
     jax.tree.map(close, encoded(state, running_streams="labelled").batch_stats, alone.batch_stats)
@@ -105,7 +100,7 @@ def test_streams_of_another_size_than_the_labelled_crops(state):
     assert together.labelled.shape[0] == 3
 
 
-def test_an_unknown_policy_is_named():
-    config = tiny_config(model__statistics="none")
-    with pytest.raises(UserError, match=r"^config\.model\.statistics='none'"):
+def test_policies_that_contradict_one_another_are_named():
+    config = tiny_config(model__statistics="joint", model__running_streams="labelled")
+    with pytest.raises(UserError, match=r"^config\.model\.running_streams='labelled' needs"):
         check_statistics(config.model)

@@ -1,0 +1,19 @@
+"""The config files of the checkout, with their variants."""
+
+import importlib.util
+from pathlib import Path
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SHIPPED = [
+    "quickstart", "quickstart:tiny", "quickstart:full", "bcss", "bcss:small", "bcss:tiny", "bcss:release",
+    "monuseg", "monuseg:small", "monuseg:tiny", "monuseg:release",
+]  # fmt: skip
+
+
+def load(name):
+    """The settings of `file` or `file:variant`."""
+    file, _, variant = name.partition(":")
+    spec = importlib.util.spec_from_file_location(file, CONFIGS / f"{file}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*filter(None, [variant]))
