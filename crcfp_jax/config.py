@@ -19,6 +19,7 @@ from crcfp_jax.common.rules import (
     not_negative,
     number,
     one_of,
+    parameter_groups,
     positive,
     several,
     share,
@@ -117,7 +118,7 @@ SECTIONS = {
     "optimizer": {
         "name": Key("sgd", one_of("sgd", "adamw")),  # sgd (paper)
         "learning_rate": Key(0.001, positive),  # paper
-        "head_multiplier": Key(1.0, not_negative),  # learning rate of all but the backbone: one for all (paper)
+        "groups": Key(((".*", 1.0),), parameter_groups),  # rows (pattern, multiple[, decay]): docs/optimiser.md
         "momentum": Key(0.9, number(least=0, below=1)),  # release; for AdamW its first moment's
         "weight_decay": Key(1e-4, not_negative),  # release; on every parameter with SGD, on kernels with AdamW
         "poly_power": Key(0.9, not_negative),  # paper
@@ -168,7 +169,7 @@ def release() -> ConfigDict:
     c.cross_consistency.perturbations = ("feature_noise", "feature_dropout_max", "spatial_dropout")
     c.cross_consistency.classifiers = 6
     c.cross_consistency.threshold = 0.75
-    c.optimizer.head_multiplier = 10.0
+    c.optimizer.groups = (("backbone/.*", 1.0), (".*", 10.0))
     return c
 
 

@@ -61,18 +61,22 @@ def check_scheme(stored: dict, source: Path) -> None:
 
 
 def _in_present_terms(values: dict) -> dict:
-    """Stored settings in the words of this version: the whole view was a share of a tile's sides, not a scale.
+    """Stored settings in the words of this version.
 
-    The oldest runs flipped left and right only, when there was no choice.
+    The whole view was a share of a tile's sides, not a scale; the oldest runs flipped left and right only, when there
+    was no choice. The learning rate of all but the backbone was a multiple, not a group of parameters.
     """
     data, defaults = {"flips": "horizontal"} | dict(values.get("data", {})), default().data
-    values = values | {"data": data}
-    if not is_older(values):
-        return values
-    share = data.pop("whole_view_share", 1.0)  # the oldest runs have none, and saw the whole tile
-    scale = data.get("side", defaults.side) / (share * data.get("base_size", defaults.base_size))
-    # The shares of shipped configs were the scale 0.8, rounded to two or three digits.
-    return values | {"data": data | {"whole_view_scale": 0.8 if abs(scale - 0.8) < 0.005 else scale}}
+    if is_older(values):
+        share = data.pop("whole_view_share", 1.0)  # the oldest runs have none, and saw the whole tile
+        scale = data.get("side", defaults.side) / (share * data.get("base_size", defaults.base_size))
+        # The shares of shipped configs were the scale 0.8, rounded to two or three digits.
+        data["whole_view_scale"] = 0.8 if abs(scale - 0.8) < 0.005 else scale
+    optimizer = dict(values.get("optimizer", {}))
+    multiplier = optimizer.pop("head_multiplier", 1.0)
+    if multiplier != 1:
+        optimizer["groups"] = [["backbone/.*", 1.0], [".*", multiplier]]
+    return values | {"data": data, "optimizer": optimizer}
 
 
 def _flat(values: dict, prefix: str = "") -> dict[str, object]:

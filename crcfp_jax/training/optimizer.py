@@ -1,10 +1,12 @@
-"""Optimiser: SGD with momentum (paper) or AdamW, polynomial decay, one learning rate per parameter group."""
+"""Optimiser: SGD with momentum (paper) or AdamW, polynomial decay, groups of parameters."""
+
+from typing import Any
 
 import jax
 import optax
 from ml_collections import ConfigDict
 
-from crcfp_jax.common.errors import UserError
+from crcfp_jax.training.parameter_groups import Group, check_groups, group_of, name_of, read_groups
 
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
@@ -13,25 +15,35 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
     return optax.polynomial_schedule(settings.learning_rate, 0.0, settings.poly_power, config.train.steps)
 
 
-def _scale_heads(multiplier: float) -> optax.GradientTransformation:
-    """Multiplies the updates of every top-level parameter group but the backbone (release)."""
+def _scale(groups: tuple[Group, ...]) -> optax.GradientTransformation:
+    """Multiplies each update by the multiple of its group."""
 
     def scale(updates, params):
         del params
-        return {
-            group: values if group == "backbone" else jax.tree.map(lambda x: x * multiplier, values)
-            for group, values in updates.items()
-        }
+
+        def times(path, update):
+            multiple = group_of(groups, path).multiple
+            return update if multiple == 1 else update * multiple
+
+        return jax.tree.map_with_path(times, updates)
 
     return optax.stateless(scale)
 
 
-def _decay_kernels(weight_decay: float) -> optax.GradientTransformation:
-    """Adds `weight_decay` times the parameter to the update of everything named 'kernel'."""
+def _decay(groups: tuple[Group, ...], settings: ConfigDict) -> optax.GradientTransformation:
+    """Adds the weight decay of its group times the parameter to each update."""
+
+    def decay_of(path: tuple) -> float | int:
+        own = group_of(groups, path).decay
+        if own is not None:
+            return own
+        everywhere = settings.name == "sgd"
+        return settings.weight_decay if everywhere or name_of(path[-1:]) == "kernel" else 0.0
 
     def decay(updates, params):
         def add(path, update, parameter):
-            return update + weight_decay * parameter if path[-1].key == "kernel" else update
+            factor = decay_of(path)
+            return update + factor * parameter if factor else update
 
         return jax.tree.map_with_path(add, updates, params)
 
@@ -41,22 +53,32 @@ def _decay_kernels(weight_decay: float) -> optax.GradientTransformation:
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     """Builds the optimiser of `config.optimizer`.
 
+    A frozen parameter gets no update and no decay, and has no state.
+
     SGD follows torch: weight decay joins the gradient before the momentum, on every parameter. AdamW decays kernels
-    alone: what is added to an activation, or scales a normalised one, has no size to be kept small.
+    alone: what is added to an activation, or scales a normalised one, has no size to be kept small. A group that says
+    its own weight decay has it on all of its parameters, with either.
 
     Raises:
-        UserError: unknown optimiser name.
+        UserError: by `init`, where groups and parameters don't fit together.
     """
-    settings = config.optimizer
-    match settings.name:
-        case "sgd":
-            direction = (optax.add_decayed_weights(settings.weight_decay), optax.trace(settings.momentum))
-        case "adamw":
-            direction = (optax.scale_by_adam(b1=settings.momentum), _decay_kernels(settings.weight_decay))
-        case unknown:
-            raise UserError(f"config.optimizer.name={unknown!r} is unknown; known optimisers: sgd, adamw")
-    return optax.chain(
-        *direction,
-        _scale_heads(settings.head_multiplier),
-        optax.scale_by_learning_rate(learning_rate(config)),
-    )
+    settings, groups = config.optimizer, read_groups(config.optimizer)
+    decay = _decay(groups, settings)
+    if settings.name == "sgd":
+        direction = (decay, optax.trace(settings.momentum))
+    else:
+        direction = (optax.scale_by_adam(b1=settings.momentum), decay)
+    moving = optax.chain(*direction, _scale(groups), optax.scale_by_learning_rate(learning_rate(config)))
+
+    def kinds(tree: Any) -> Any:
+        return jax.tree.map_with_path(lambda path, _: "moving" if group_of(groups, path).multiple else "frozen", tree)
+
+    # Without frozen parameters the state has no partition: that of older runs hasn't either.
+    frozen = any(not group.multiple for group in groups)
+    whole = optax.partition({"moving": moving, "frozen": optax.set_to_zero()}, kinds) if frozen else moving
+
+    def init(params: optax.Params) -> optax.OptState:
+        check_groups(groups, params)
+        return whole.init(params)
+
+    return optax.GradientTransformation(init, whole.update)

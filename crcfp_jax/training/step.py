@@ -27,6 +27,7 @@ from crcfp_jax.models.encoders.pixels import normalise
 from crcfp_jax.models.network import Network
 from crcfp_jax.training.augment import augment
 from crcfp_jax.training.optimizer import learning_rate
+from crcfp_jax.training.parameter_groups import hold_frozen, read_groups
 from crcfp_jax.training.state import TrainState
 from crcfp_jax.training.streams import check_statistics, encode_streams, split_like
 
@@ -78,7 +79,7 @@ def make_train_step(
         UserError: settings that don't fit together.
     """
     check_step(config, method, network.context_stride)
-    schedule = learning_rate(config)
+    schedule, groups = learning_rate(config), read_groups(config.optimizer)
 
     def prepare(key: Key[Array, ""], batch: Mapping[str, Array]) -> tuple[Float[Array, "b s s 3"], dict[str, Array]]:
         """Augments the labelled crops and every unlabelled stream of this method, in one call of the same code."""
@@ -97,6 +98,7 @@ def make_train_step(
         labelled, streams = prepare(key, batch)
 
         def loss_function(params):
+            params = hold_frozen(groups, params)
             if axis_name is not None:
                 params = jax.lax.pcast(params, axis_name, to="varying")
             variables = {"params": params, "batch_stats": state.batch_stats}

@@ -54,7 +54,7 @@ def test_the_defaults_are_the_papers():
         "contrastive.negatives": 1200,
         "cross_consistency.perturbations": ("feature_noise", "feature_dropout", "dropout"),
         "cross_consistency.classifiers": 4, "cross_consistency.threshold": 0.0,
-        "optimizer.name": "sgd", "optimizer.learning_rate": 0.001, "optimizer.head_multiplier": 1.0,
+        "optimizer.name": "sgd", "optimizer.learning_rate": 0.001, "optimizer.groups": ((".*", 1.0),),
         "optimizer.poly_power": 0.9,
         "train.batch_size": 8, "train.unlabelled_batch_size": 8, "train.steps": 80 * 100,
     }  # fmt: skip
@@ -69,7 +69,8 @@ def test_release_is_the_whole_release(name, batch):
         "model.projection_hidden": 256, "weights.warmup": 0.0, "contrastive.filter": "release",
         "contrastive.negatives": 2400, "contrastive.bank_steps": 3,
         "cross_consistency.perturbations": ("feature_noise", "feature_dropout_max", "spatial_dropout"),
-        "cross_consistency.classifiers": 6, "cross_consistency.threshold": 0.75, "optimizer.head_multiplier": 10.0,
+        "cross_consistency.classifiers": 6, "cross_consistency.threshold": 0.75,
+        "optimizer.groups": (("backbone/.*", 1.0), (".*", 10.0)),
         "train.batch_size": batch, "train.unlabelled_batch_size": batch,
     }  # fmt: skip
     assert {key: at(c, key) for key in changed} == changed

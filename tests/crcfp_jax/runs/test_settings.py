@@ -1,10 +1,12 @@
 """What may differ when a run folder is resumed."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.config import check_values
 from crcfp_jax.runs.settings import check_resumable, check_rules, load_config
 
 FOLDER = Path("runs/one")
@@ -83,6 +85,19 @@ def test_the_share_of_the_whole_view_in_an_older_run_is_its_scale(side, base_siz
     assert load_config(old, FOLDER).data.whole_view_scale == 0.8
     new = settings(data__side=side, data__base_size=base_size)
     assert check_resumable(old, new, FOLDER) == []
+
+
+@pytest.mark.parametrize(("multiplier", "groups"), [(1.0, [[".*", 1.0]]), (10.0, [["backbone/.*", 1.0], [".*", 10.0]])])
+def test_the_multiple_of_the_heads_in_an_older_run_is_a_group(multiplier, groups):
+    old = settings() | {"optimizer": {"name": "sgd", "head_multiplier": multiplier}}
+    found = load_config(old, FOLDER)
+    check_values(found)
+    assert json.loads(found.to_json())["optimizer"]["groups"] == groups
+    now = json.loads(found.to_json())
+    assert check_resumable(old, settings() | {"optimizer": now["optimizer"]}, FOLDER) == []
+    other = now["optimizer"] | {"groups": [[".*", 3.0]]}
+    with pytest.raises(UserError, match=r"config\.optimizer\.groups was .*, now \[\['\.\*', 3\.0\]\]"):
+        check_resumable(old, settings() | {"optimizer": other}, FOLDER)
 
 
 def test_a_share_of_its_own_and_a_run_before_it_keep_what_they_saw():

@@ -83,6 +83,16 @@ def test_pmap_agrees_with_shard_map(four_devices):
     assert_same_steps(make_stepper(tiny_config(model__dtype=dtype), 4, "pmap"), states, results, dtype)
 
 
+def test_frozen_parameters_on_four_devices_and_by_pmap():
+    frozen = (("backbone/.*", 0), (".*", 1.0))
+    config = tiny_config(method="supervised", optimizer__groups=frozen)
+    state = jax.device_get(tiny_state(config))
+    result = make_stepper(config, 4)(state, 0)
+    jax.tree.map(np.testing.assert_array_equal, result[0].params["backbone"], state.params["backbone"])
+    assert_same_steps(make_stepper(config, 1), [state], [result])
+    assert_same_steps(make_stepper(config, 4, "pmap"), [state], [result])
+
+
 def sums_over_replicas(jaxpr):
     """Types of everything that a program adds up over the replicas."""
     for equation in jaxpr.eqns:

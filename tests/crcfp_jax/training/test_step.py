@@ -70,9 +70,7 @@ def steps_with_weights():
 
 
 def step_with_weights(name):
-    config = tiny_config(
-        method=name, optimizer__weight_decay=0.0, optimizer__momentum=0.0, optimizer__head_multiplier=1.0
-    )
+    config = tiny_config(method=name, optimizer__weight_decay=0.0, optimizer__momentum=0.0)
     network, method, optimizer = tiny_parts(config)
 
     @jax.jit
