@@ -119,9 +119,11 @@ SECTIONS = {
         "name": Key("sgd", one_of("sgd", "adamw")),  # sgd (paper)
         "learning_rate": Key(0.001, positive),  # paper
         "groups": Key(((".*", 1.0),), parameter_groups),  # rows (pattern, multiple[, decay]): docs/optimiser.md
+        "warmup_steps": Key(0, not_negative),  # steps in which the learning rate rises linearly to its value
         "momentum": Key(0.9, number(least=0, below=1)),  # release; for AdamW its first moment's
         "weight_decay": Key(1e-4, not_negative),  # release; on every parameter with SGD, on kernels with AdamW
         "poly_power": Key(0.9, not_negative),  # paper
+        "clip": Key(0.0, not_negative),  # greatest norm of the whole gradient; 0: any
     },
     "train": {
         "steps": Key(8000, count, may_change=True),  # 80 epochs (paper) of 100 iterations (release)

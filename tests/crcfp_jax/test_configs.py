@@ -55,7 +55,7 @@ def test_the_defaults_are_the_papers():
         "cross_consistency.perturbations": ("feature_noise", "feature_dropout", "dropout"),
         "cross_consistency.classifiers": 4, "cross_consistency.threshold": 0.0,
         "optimizer.name": "sgd", "optimizer.learning_rate": 0.001, "optimizer.groups": ((".*", 1.0),),
-        "optimizer.poly_power": 0.9,
+        "optimizer.poly_power": 0.9, "optimizer.warmup_steps": 0, "optimizer.clip": 0.0,
         "train.batch_size": 8, "train.unlabelled_batch_size": 8, "train.steps": 80 * 100,
     }  # fmt: skip
     assert {key: at(c, key) for key in paper} == paper

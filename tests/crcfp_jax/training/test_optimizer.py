@@ -7,6 +7,7 @@ import optax
 import pytest
 from tiny import tiny_batch, tiny_config, tiny_parts, tiny_state
 
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.training.optimizer import learning_rate, make_optimizer
 from crcfp_jax.training.step import make_train_step
 
@@ -33,9 +34,25 @@ def test_polynomial_decay_by_hand():
     np.testing.assert_allclose([schedule(0), schedule(50), schedule(100)], [0.1, 0.1 * 0.5**0.9, 0.0], rtol=1e-5)
 
 
+def test_warm_up_and_decay_by_hand():
+    config = tiny_config(
+        train__steps=100, optimizer__learning_rate=0.1, optimizer__warmup_steps=4, optimizer__poly_power=1.0
+    )
+    rates = [learning_rate(config)(step) for step in (0, 1, 3, 4, 50, 100)]
+    expected = [0.25 * 0.1, 0.5 * 0.1 * 0.99, 0.1 * 0.97, 0.1 * 0.96, 0.1 * 0.5, 0.0]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+def test_a_warm_up_longer_than_the_training_is_named():
+    with pytest.raises(UserError, match=r"config\.optimizer\.warmup_steps=11 is more than config\.train\.steps=10"):
+        make_optimizer(tiny_config(optimizer__warmup_steps=11))
+    make_optimizer(tiny_config(optimizer__warmup_steps=10))
+
+
 def test_sgd_is_torchs_with_a_greater_rate_for_the_heads():
     config = tiny_config(
         optimizer__learning_rate=0.1, optimizer__weight_decay=0.01, optimizer__groups=HEADS_TENFOLD,
+        optimizer__warmup_steps=2,
     )  # fmt: skip
     optimizer = make_optimizer(config)
     params, gradients = params_of(backbone=1.0, classifier=1.0), params_of(backbone=0.5, classifier=0.5)
@@ -44,7 +61,7 @@ def test_sgd_is_torchs_with_a_greater_rate_for_the_heads():
     for step in range(3):
         updates, state = optimizer.update(gradients, state, params)
         params = optax.apply_updates(params, updates)
-        rate = 0.1 * (1 - step / 10) ** 0.9
+        rate = 0.1 * (1 - step / 10) ** 0.9 * min(1, (step + 1) / 2)
         for group, multiplier in (("backbone", 1), ("classifier", 10)):
             # torch.optim.SGD: the decay joins the gradient, the momentum gathers both.
             momentum[group] = 0.9 * momentum[group] + 0.5 + 0.01 * weight[group]
@@ -98,16 +115,25 @@ def test_layer_wise_decay_of_the_learning_rate(name):
     assert steps == pytest.approx(expected, rel=1e-5)
 
 
-def test_what_is_frozen_has_no_state():
+def test_the_gradient_is_clipped_by_its_norm_by_hand():
+    """A gradient (3, 4) of norm 5, clipped to 1, is (0.6, 0.8); clipped to 10 it is as it was."""
+    params, gradients = params_of(backbone=0.0, decoder=0.0), params_of(backbone=3.0, decoder=4.0)
+    plain = {"optimizer__learning_rate": 1.0, "optimizer__weight_decay": 0.0}
+    for clip, expected in ((1.0, (-0.6, -0.8)), (10.0, (-3.0, -4.0)), (0.0, (-3.0, -4.0))):
+        found, _ = moved(tiny_config(**plain, optimizer__clip=clip), params, gradients)
+        np.testing.assert_allclose([found["backbone"]["kernel"][0], found["decoder"]["kernel"][0]], expected, rtol=1e-6)
+
+
+def test_what_is_frozen_counts_in_no_norm_and_has_no_state():
     params, gradients = params_of(backbone=7.0, decoder=0.0), params_of(backbone=300.0, decoder=4.0)
     for name in ("sgd", "adamw"):
         config = tiny_config(
-            optimizer__name=name, optimizer__learning_rate=1.0, 
+            optimizer__name=name, optimizer__learning_rate=1.0, optimizer__clip=2.0,
             optimizer__groups=(("backbone/.*", 0.0), (".*", 1.0)),
         )  # fmt: skip
         found, state = moved(config, params, gradients)
         np.testing.assert_array_equal(found["backbone"]["kernel"], [7.0])
-        np.testing.assert_allclose(found["decoder"]["kernel"], [-4.0 if name == "sgd" else -1.0], rtol=1e-5)
+        np.testing.assert_allclose(found["decoder"]["kernel"], [-2.0 if name == "sgd" else -1.0], rtol=1e-5)
         kept = [leaf for leaf in jax.tree.leaves(state) if leaf.ndim]
         assert len(kept) == (1 if name == "sgd" else 2)  # momentum, or Adam's two moments, of the decoder alone
 
