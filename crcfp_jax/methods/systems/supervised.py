@@ -1,0 +1,39 @@
+"""Training on the labelled crops alone: the baseline, in the variants that the paper's tables need."""
+
+from crcfp_jax.methods.systems.definition import Method, Variant
+
+SUPERVISED_ONLY = Method(
+    name="supervised",
+    description="cross-entropy on the labelled crops",
+    variants=(
+        # As in the authors' release: labelled crops are scaled, cropped and flipped, their colours stay.
+        Variant(
+            "supervised_plain",
+            "Supervised, weak augmentation (release)",
+            "Supervised, plain",
+            {"augment.labelled": "False"},
+            "#A6ACB2",
+            "v",
+            rank=1,
+        ),
+        # The paper's DeepLab-v3: its baseline has the methods' augmentation (sections 4.6 and 5).
+        Variant(
+            "supervised",
+            "Supervised, strong augmentation (paper: DeepLab-v3)",
+            "Supervised",
+            colour="#000000",
+            marker="o",
+            rank=3,
+        ),
+        Variant(
+            "supervised_recalibrated",
+            "Supervised, strong augmentation, recalibrated statistics",
+            "Supervised, recal.",
+            {"model.inference_statistics": "recalibrated"},
+            "#6C757D",
+            "^",
+            rank=2,
+        ),
+    ),
+    of_paper=True,
+)
