@@ -1,4 +1,6 @@
-"""Numbers as people read them."""
+"""Numbers and their names as people read them."""
+
+METRICS = {"mean_iou": "mIoU", "mean_dice": "Dice", "accuracy": "accuracy"}  # key of result.json -> heading
 
 
 def duration(seconds: float | int) -> str:

@@ -4,13 +4,14 @@ Every check looks at the last quarter of what has been logged: a single line hol
 """
 
 from crcfp_jax.doctor.history import History
+from crcfp_jax.methods.systems.definition import Term
 
 VANISHED = 0.001  # of the pixels: the rarest class of BCSS still takes some per cent of them
 PRESENT = 0.01  # of the pixels: enough cells of a class in every batch for pairs to be expected
 COLLAPSED = 0.97  # of the pixels: nuclei images are about 78 % background, sparse tissue about 90 %
 NO_POSITIVES = 0.001  # of the cells: healthy runs accept 10 to 30 %
 NO_POSITIVES_OF_CLASS = 0.002  # of the class's own cells
-BANK_FILLED = 0.75  # of the slots: CDCL leaves some empty where patches are unclear, the other methods none
+BANK_FILLED = 0.75  # of the slots: those of unclear patches stay empty (CDCL), other methods fill all
 SINGLE_CLASS = 0.99  # of the filled slots
 NOTHING_CONFIDENT = 0.01  # of the pixels
 ALL_CONFIDENT = 0.99  # of the pixels: the threshold then selects nothing
@@ -68,14 +69,14 @@ def classes_vanish(run: History) -> list[str]:
 def no_positives(run: History) -> list[str]:
     """No pair of cells is accepted, or none of a class that the pseudo-labels hold."""
     key = "share/positive_pairs"
-    share = run.mean(key, run.late)
-    if share is None or not _contrast(run):
+    share, contrast = run.mean(key, run.late), run.trained("bank")
+    if share is None or contrast is None:
         return []
     if share < NO_POSITIVES:
         since = run.since(key, lambda value: value < NO_POSITIVES)
         return [
             f"No positive pairs have passed since step {since} (accepted: {percent(share)} of the cells), so the "
-            f"contrast teaches nothing. Try {_filter(run)}, or {_warmup(run)}."
+            f"contrast teaches nothing. Try {_lower(run, contrast.keys.get('accept'))}, or {_warmup(run)}."
         ]
     found = []
     for name in run.class_names:
@@ -87,24 +88,21 @@ def no_positives(run: History) -> list[str]:
         found.append(
             f"No positive pairs of class {name} have passed since step {since} (accepted: {percent(accepted)} of the "
             f"cells), although {percent(held)} of the unlabelled pixels are predicted as it, so the contrast teaches "
-            f"nothing about it. Try {_filter(run)}, or {_warmup(run)}."
+            f"nothing about it. Try {_lower(run, contrast.keys.get('accept'))}, or {_warmup(run)}."
         )
     return found
 
 
 def bank_lacks_negatives(run: History) -> list[str]:
     """The bank has empty slots, or holds one class only."""
-    filled = run.mean("share/bank_filled", run.late)
-    if filled is None or not _contrast(run):
+    filled, contrast = run.mean("share/bank_filled", run.late), run.trained("bank")
+    if filled is None or contrast is None:
         return []
-    found = []
+    found, negatives = [], contrast.keys["negatives"]
     if filled < BANK_FILLED:
         since = run.since("share/bank_filled", lambda value: value < BANK_FILLED)
-        if run.setting("method") == "cdcl":  # unclear patches leave slots empty, not too few steps
-            lower = [_filter(run)]
-        else:
-            lower = [f"a lower {run.named('contrastive.bank_steps')}"]
-        lower.append(f"a lower {run.named(_negatives(run))}")
+        # Where cells are kept out of the bank, that leaves slots empty, not too few steps.
+        lower = [_lower(run, key) for key in (contrast.keys.get("bank_accept", "contrastive.bank_steps"), negatives)]
         found.append(
             f"The memory bank has not been full since step {since}: {percent(filled)} of its slots hold a feature. "
             f"Try {' or '.join(lower)}."
@@ -116,7 +114,7 @@ def bank_lacks_negatives(run: History) -> list[str]:
             found.append(
                 f"The memory bank has held nothing but class {name} since step {since} ({percent(held / filled)} of "
                 f"its features), so cells predicted as {name} have no negatives of another class. Try {_gentler(run)}, "
-                f"or a greater {run.named(_negatives(run))}."
+                f"or a greater {run.named(negatives)}."
             )
     return found
 
@@ -124,19 +122,20 @@ def bank_lacks_negatives(run: History) -> list[str]:
 def confidence_useless(run: History) -> list[str]:
     """The threshold lets nothing through, or everything from early on while the classifiers agree no better."""
     key, start = "share/confident", run.warmup + 1
-    share, threshold = run.mean(key, run.late), run.setting("contrastive.threshold")
+    share, threshold = run.mean(key, run.late), run.setting(run.method.confidence)
     if share is None:
         return []
-    if share < NOTHING_CONFIDENT and run.trains("contrastive"):
+    if share < NOTHING_CONFIDENT and any(_selects(run, term) for term in run.unlabelled_terms):
         since = run.since(key, lambda value: value < NOTHING_CONFIDENT)
         return [
             f"Hardly any prediction has been confident since step {since}: {percent(share)} of the unlabelled pixels "
-            f"have a class above {threshold}. Try {_filter(run)}, or more steps, {run.named('train.steps')}."
+            f"have a class above {threshold}. Try {_lower(run, run.method.confidence)}, or more steps, "
+            f"{run.named('train.steps')}."
         ]
     early = start + (run.last - start) // 4
     confident, before = (run.mean(name, start, early) for name in (key, "share/agreement"))
     now = run.mean("share/agreement", run.late)
-    if None in (confident, before, now) or not run.trains("cross_consistency"):
+    if None in (confident, before, now) or run.trained("perturbations") is None:
         return []
     if min(share, confident) <= ALL_CONFIDENT or now > AGREED or abs(now - before) > STUCK:
         return []
@@ -150,16 +149,16 @@ def confidence_useless(run: History) -> list[str]:
 def auxiliary_classifiers(run: History) -> list[str]:
     """The auxiliary classifiers disagree with the main one, or have never differed from it."""
     key, start = "share/agreement", run.warmup + 1
-    share = run.mean(key, run.late)
-    if share is None or not run.trains("cross_consistency"):
+    share, term = run.mean(key, run.late), run.trained("perturbations")
+    if share is None or term is None:
         return []
-    kinds = run.named("cct.perturbations" if run.setting("method") == "cct" else "cross_consistency.perturbations")
+    kinds = run.named(term.keys["perturbations"])
     if share < DISAGREE:
         since = run.since(key, lambda value: value < DISAGREE)
         return [
             f"The auxiliary classifiers have disagreed with the main one since step {since}: they name the same class "
             f"on only {percent(share)} of the unlabelled pixels. Try a greater "
-            f"{run.named(run.weight_key('cross_consistency'))}, or fewer {kinds}."
+            f"{run.named(term.weight)}, or fewer {kinds}."
         ]
     if collapsed_class(run) is None and min(run.values(key, start)) > IDENTICAL:
         return [
@@ -177,8 +176,9 @@ def percent(share: float) -> str:
     return f"{value:.2f} %" if 99.5 < value < 100 else f"{value:.1f} %"
 
 
-def _contrast(run: History) -> bool:
-    return run.trains("contrastive") or run.trains("cross_patch")
+def _selects(run: History, term: Term) -> bool:
+    """Whether the term lets a prediction count by the confidence that is reported."""
+    return term.keys.get("accept") == run.method.confidence
 
 
 def _warmup(run: History) -> str:
@@ -189,15 +189,10 @@ def _gentler(run: History) -> str:
     """What gives wrong pseudo-labels less to say, or where they teach nothing, what makes better ones."""
     if not run.unlabelled_terms:
         return f"a greater {run.named('fraction')} or another {run.named('seed')}"
-    weights = " or ".join(run.named(run.weight_key(term)) for term in run.unlabelled_terms)
+    weights = " or ".join(run.named(term.weight) for term in run.unlabelled_terms)
     return f"{_warmup(run)}, or a lower {weights}"
 
 
-def _negatives(run: History) -> str:
-    """Key of the number of features pushed a step."""
-    return "cdcl.negatives" if run.setting("method") == "cdcl" else "contrastive.negatives"
-
-
-def _filter(run: History) -> str:
-    """What lets more cells pass."""
-    return f"a lower {run.named('cdcl.clear' if run.setting('method') == 'cdcl' else 'contrastive.threshold')}"
+def _lower(run: History, key: str | None) -> str:
+    """A lower value of what lets more pass, or where no setting does, more steps."""
+    return f"more steps, {run.named('train.steps')}" if key is None else f"a lower {run.named(key)}"

@@ -8,6 +8,7 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json, read_metrics, write_atomic
 from crcfp_jax.doctor.diagnosis import Diagnosis, examine
 from crcfp_jax.doctor.render import to_markdown
+from crcfp_jax.methods.systems.registry import METHODS
 
 NEEDED = ("method", "fraction", "seed", "data", "weights", "train")
 
@@ -29,6 +30,12 @@ def diagnose(workdir: Path, class_names: Sequence[str] = ()) -> tuple[Diagnosis,
     missing = [key for key in NEEDED if key not in settings]
     if missing:
         raise UserError(f"{workdir / 'config.json'} lacks {missing[0]!r}: it is not the config.json of a run")
+    if settings["method"] not in METHODS:
+        known = ", ".join(METHODS)
+        raise UserError(
+            f"{workdir / 'config.json'}: config.method={settings['method']!r} is unknown to this version, which knows "
+            f"{known}"
+        )
     result = read_json(workdir / "result.json") if (workdir / "result.json").is_file() else None
     names = list(class_names) or _class_names(rows, result)
     title = f"{settings['method']}, {settings['data']['name']} {settings['fraction']}, seed {settings['seed']}"

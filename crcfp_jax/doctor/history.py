@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from crcfp_jax.methods.systems.definition import SUPERVISED, Method, Term
+from crcfp_jax.methods.systems.registry import find_method
+
 SPANS = 8  # columns of a table: as many as an 80-column terminal takes, enough to see a trend
 
 
@@ -44,9 +47,14 @@ class History:
         return self.setting("train.steps")
 
     @cached_property
+    def method(self) -> Method:
+        """The method that the run trains."""
+        return find_method(self.setting("method"))
+
+    @cached_property
     def warmup(self) -> int:
         """Steps at the start in which only the supervised term counts; 0 for a method that has no other."""
-        if self.setting("method") == "supervised":
+        if not self.method.terms:
             return 0
         return round(self.setting("weights.warmup") * self.total)
 
@@ -82,26 +90,25 @@ class History:
             value = ", ".join(map(str, value))
         return f"config.{key}" if value is None else f"config.{key} (now {value})"
 
-    def weight_key(self, term: str) -> str:
-        """The setting that holds the weight of a loss term in the total."""
-        if self.setting("method") == "cdcl":
-            return f"cdcl.{term}"
-        return "cct.weight" if self.setting("method") == "cct" else f"weights.{term}"
-
-    def trains(self, term: str) -> bool:
+    def trains(self, term: Term) -> bool:
         """Whether the loss term exists and counts."""
-        return self.has(f"loss/{term}") and self.setting(self.weight_key(term)) != 0
+        return self.has(f"loss/{term.name}") and self.setting(term.weight) != 0
 
     @cached_property
-    def unlabelled_terms(self) -> list[str]:
-        """The loss terms on unlabelled images that count."""
-        terms = [key.removeprefix("loss/") for key in self.keys("loss/")]
-        return [term for term in terms if term not in ("supervised", "total") and self.trains(term)]
+    def unlabelled_terms(self) -> list[Term]:
+        """The loss terms on unlabelled images that count, in the order in which they are logged."""
+        terms = [self.method.term(key.removeprefix("loss/")) for key in self.keys("loss/")]
+        return [term for term in terms if term not in (None, SUPERVISED) and self.trains(term)]
+
+    def trained(self, need: str) -> Term | None:
+        """The term that needs something (one of `definition.NEEDS`) and counts, or None."""
+        return next((term for term in self.unlabelled_terms if need in term.needs), None)
 
     @cached_property
     def ramped(self) -> int:
         """Last step at which the weights of the unlabelled terms still grow."""
-        return self.warmup + round((self.setting(f"{self.setting('method')}.ramp_up") or 0) * self.total)
+        ramps = [self.setting(term.ramp) or 0 for term in self.method.terms if term.ramp]
+        return self.warmup + round(max(ramps, default=0) * self.total)
 
     def has(self, key: str) -> bool:
         """Whether the figure has been logged."""

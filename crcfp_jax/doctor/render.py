@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from crcfp_jax.common.words import METRICS
 from crcfp_jax.doctor.diagnosis import Diagnosis
 from crcfp_jax.doctor.sections import Row, Section
 
 BEGINNING = "†"
 RESULT = {"iou": "IoU", "dice": "Dice", "precision": "precision", "recall": "recall"}
-MEANS = {"mean_iou": "mIoU", "mean_dice": "Dice", "accuracy": "accuracy"}
 NO_WARNINGS = "No warnings."
 
 
@@ -134,7 +134,7 @@ def _figure(value: float | None) -> str:
 
 
 def _summary(result: Mapping[str, Any]) -> str:
-    figures = [f"{name} {result[key]:.1f}" for key, name in MEANS.items() if result.get(key) is not None]
+    figures = [f"{name} {result[key]:.1f}" for key, name in METRICS.items() if result.get(key) is not None]
     return f"Test, {result['selection'].replace('_', ' ')} checkpoint (step {result['step']}): {', '.join(figures)}"
 
 

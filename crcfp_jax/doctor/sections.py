@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crcfp_jax.doctor.history import History
+from crcfp_jax.methods.systems.definition import SUPERVISED
 
 
 @dataclass(frozen=True)
@@ -31,25 +32,16 @@ class Section:
     caption: str = ""
 
 
-MEANINGS = {
-    "supervised": "cross-entropy on the labelled crops",
-    "contrastive": "a place should look alike in two overlapping crops, and unlike places of other classes",
-    "cross-consistency": "auxiliary classifiers on perturbed features should repeat the main one's probabilities",
-    "entropy": "predictions should be decided",
-    "cross-patch": "a place should look as it does to the teacher, and unlike places of the other class",
-    "teacher-consistency": "the student should repeat the teacher's probabilities",
-    "total": "what is minimised: the terms above times their weights, added",
-}
+TOTAL = "what is minimised: the terms above times their weights, added"
 
 
 def losses(run: History) -> Section:
     """The terms, their total, the gradient norm, and the validation mIoU where there is a validation split."""
     terms = [key.removeprefix("loss/") for key in run.keys("loss/")]
-    order = sorted(terms, key=lambda term: (term == "total", term != "supervised"))
-    labels = [term.replace("_", "-") for term in order]
+    order = sorted(terms, key=lambda term: (term == "total", term != SUPERVISED.name))
+    meanings = {term.name: term.meaning for term in run.method.all_terms} | {"total": TOTAL}
     rows = [
-        Row(label, run.over_time(f"loss/{term}"), meaning=MEANINGS.get(label, ""))
-        for term, label in zip(order, labels, strict=True)
+        Row(term.replace("_", "-"), run.over_time(f"loss/{term}"), meaning=meanings.get(term, "")) for term in order
     ]
     for key, label, meaning in (
         ("gradient_norm", "gradient norm", "length of the gradient over all parameters"),
@@ -66,7 +58,7 @@ def pseudo_labels(run: History) -> Section:
     figures = {
         "share/confident": (
             "confident, %",
-            f"pixels whose class has a probability above {run.setting('contrastive.threshold')}",
+            f"pixels whose class has a probability above {run.setting(run.method.confidence)}",
         ),
         "entropy": ("entropy, nats", f"how undecided a prediction is: 0 is certain{guess}"),
         "share/agreement": ("agreement, %", "pixels on which an auxiliary classifier names the main one's class"),
@@ -86,7 +78,7 @@ def pseudo_labels(run: History) -> Section:
 
 def by_class(run: History) -> list[Section]:
     """Pseudo-labels, confidence, positives and bank of each class."""
-    threshold = run.setting("contrastive.threshold")
+    threshold = run.setting(run.method.confidence)
     captions = {
         "pseudo_labels": ("Pseudo-labels", "Percent of the unlabelled pixels that are predicted as the class."),
         "confident": (

@@ -4,6 +4,7 @@ import math
 import statistics
 
 from crcfp_jax.doctor.history import History
+from crcfp_jax.methods.systems.definition import SUPERVISED, Term
 
 ROSE = 1.5  # times its mean over the third quarter: the contrast of healthy runs comes and goes by less
 ERRORS = 3.0  # standard errors of the difference: batches differ; chance alone passes this in one of a thousand runs
@@ -23,9 +24,7 @@ def loss_rose(run: History) -> list[str]:
         grown = _grown(run, start, middle) if name == "total" else None
         remedy = f"a lower {run.named('optimizer.learning_rate')}"
         if grown is not None:
-            remedy += (
-                f" or, as the {grown.replace('_', ' ')} term grew most, a lower {run.named(run.weight_key(grown))}"
-            )
+            remedy += f" or, as the {grown.name.replace('_', ' ')} term grew most, a lower {run.named(grown.weight)}"
         found.append(f"The {name} loss has risen since step {middle}: {change} after. Try {remedy}.")
     return found
 
@@ -55,13 +54,12 @@ def _rose(before: list[float], after: list[float]) -> bool:
     return new > ROSE * old and new - old > ERRORS * error
 
 
-def _grown(run: History, start: int, middle: int) -> str | None:
+def _grown(run: History, start: int, middle: int) -> Term | None:
     """The unlabelled term whose weighted mean grew the most; None where the supervised one did, or none."""
-    growth = {}
-    for term in ("supervised", *run.unlabelled_terms):
-        weight = run.setting(run.weight_key(term)) if term != "supervised" else run.setting("weights.supervised")
-        before, after = run.mean(f"loss/{term}", start, middle), run.mean(f"loss/{term}", middle + 1)
-        if None not in (weight, before, after):
-            growth[term] = weight * (after - before)
-    term = max(growth, key=growth.__getitem__, default=None)
-    return None if term in (None, "supervised") or growth[term] <= 0 else term
+    greatest, found = 0.0, None
+    for term in (SUPERVISED, *run.unlabelled_terms):
+        weight, key = run.setting(term.weight), f"loss/{term.name}"
+        before, after = run.mean(key, start, middle), run.mean(key, middle + 1)
+        if None not in (weight, before, after) and weight * (after - before) > greatest:
+            greatest, found = weight * (after - before), term
+    return None if found is SUPERVISED else found

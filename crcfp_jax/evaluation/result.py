@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.common.words import METRICS
 
 
 def result_table(result: Mapping[str, Any], classes: Sequence[ClassInfo] = (), *, title: str = "") -> Table:
@@ -39,8 +40,9 @@ def compare_results(result: Mapping[str, Any], stored: Mapping[str, Any]) -> str
     """
     if result["confusion_matrix"] == stored.get("confusion_matrix"):
         return "the same figures as result.json, to the pixel"
-    names = {"mean_iou": "mIoU", "mean_dice": "Dice", "accuracy": "accuracy"}
-    parts = [f"{name} {_figure(result[key], 2)} (stored {_figure(stored.get(key), 2)})" for key, name in names.items()]
+    parts = [
+        f"{name} {_figure(result[key], 2)} (stored {_figure(stored.get(key), 2)})" for key, name in METRICS.items()
+    ]
     line = "differs from result.json: " + ", ".join(parts)
     here, made = (values.get("versions", {}).get("crcfp-jax") for values in (result, stored))
     return line if made == here else f"{line}; that was made by crcfp-jax {made}, this is {here}"

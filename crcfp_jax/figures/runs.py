@@ -10,14 +10,12 @@ from typing import Any
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json
 from crcfp_jax.config import default
+from crcfp_jax.methods.systems.registry import by_rank, find_variant, systems
 from crcfp_jax.runs.settings import check_scheme
 
-# In the order in which figures show them.
-SYSTEMS = (
-    "supervised_plain", "supervised", "supervised_recalibrated", "cct", "cac", "cdcl", "crcfp_s1", "crcfp_s2", "crcfp",
-)  # fmt: skip
-SUPERVISED = ("supervised", "supervised_recalibrated", "supervised_plain")  # the first that is there is the reference
-SEMI_SUPERVISED = ("crcfp", "crcfp_s2", "cac", "crcfp_s1", "cdcl", "cct")  # likewise, to set against it
+SYSTEMS = tuple(systems())  # in the order in which figures show them
+SUPERVISED = by_rank(supervised=True)  # the first that is there is the reference
+SEMI_SUPERVISED = by_rank(supervised=False)  # likewise, to set against it
 
 
 class MissingRuns(Exception):
@@ -34,13 +32,12 @@ class Run:
 
     @property
     def system(self) -> str:
-        """One of `SYSTEMS`: the method, and for supervised training its augmentation and its statistics."""
-        method = self.settings["method"]
-        if method != "supervised":
-            return method
-        if self.settings["model"]["inference_statistics"] == "recalibrated":
-            return "supervised_recalibrated"
-        return "supervised" if self.settings["augment"]["labelled"] else "supervised_plain"
+        """One of `SYSTEMS`: the method, and for supervised training its augmentation and its statistics.
+
+        A method that this version doesn't know stands under its own name.
+        """
+        variant = find_variant(self.settings)
+        return self.settings["method"] if variant is None else variant.name
 
     @property
     def fraction(self) -> str:

@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from crcfp_jax.methods.systems.registry import systems
+
 MILLIMETRE = 1 / 25.4  # inches
 SINGLE, DOUBLE = 90 * MILLIMETRE, 190 * MILLIMETRE  # widths of a journal's column and page
 TALLEST = 225 * MILLIMETRE  # leaves room for a caption on a journal's page
@@ -65,22 +67,12 @@ class Look:
     marker: str
 
 
-LOOKS = {
-    "supervised_plain": Look("Supervised, plain", "#A6ACB2", "v"),
-    "supervised": Look("Supervised", BLACK, "o"),
-    "supervised_recalibrated": Look("Supervised, recal.", GREY, "^"),
-    "cct": Look("CCT", ORANGE, "p"),
-    "cac": Look("CAC", SKY, "D"),
-    "cdcl": Look("CDCL", PURPLE, "P"),
-    "crcfp_s1": Look("CRCFP scheme 1", SKY, "D"),
-    "crcfp_s2": Look("CRCFP scheme 2", GREEN, "X"),
-    "crcfp": Look("CRCFP", VERMILION, "s"),
-}
-
-
 def look(system: str) -> Look:
-    """The look of a system; one that isn't listed is shown under its own name."""
-    return LOOKS.get(system, Look(system, BLUE, "h"))
+    """The look of a system; one that isn't known is shown under its own name."""
+    if system not in systems():
+        return Look(system, BLUE, "h")
+    _, variant = systems()[system]
+    return Look(variant.label, variant.colour, variant.marker)
 
 
 @dataclass(frozen=True)

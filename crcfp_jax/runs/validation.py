@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from crcfp_jax.common.drawing import save_picture
+from crcfp_jax.common.words import METRICS
 from crcfp_jax.evaluation.pictures import Sample, prediction_grid
 from crcfp_jax.evaluation.recalibration import Recalibration, recalibration_windows
 from crcfp_jax.evaluation.scoring import evaluate
@@ -81,7 +82,7 @@ class Validator:
             result, samples = self.evaluate(variables, split.validation)
             scores = {"mean_iou": result["mean_iou"]}
             progress.score(result["mean_iou"])
-            writer.write(step, {f"validation/{key}": result[key] for key in ("mean_iou", "mean_dice", "accuracy")})
+            writer.write(step, {f"validation/{key}": result[key] for key in METRICS})
         elif pictured:
             records = [record for record in split.validation or split.labelled if record.annotated]
             count = PICTURES * jax.process_count()  # every process evaluates its share; the first draws its own

@@ -12,7 +12,7 @@ from crcfp_jax.common.files import read_json
 from crcfp_jax.models.encoders.pretrained import find_file
 from crcfp_jax.runs.parts import assemble, build_learner
 from crcfp_jax.runs.settings import check_resumable, settings
-from crcfp_jax.tables.definitions import Data, Table
+from crcfp_jax.tables.definitions import METHOD_OF, Data, Table
 from crcfp_jax.tables.folder import FINISHED, SHARED, GridFolder
 from crcfp_jax.tables.grid import Grid, allowed_negatives, base_settings, config_file
 from crcfp_jax.training.step import check_step
@@ -41,11 +41,13 @@ def sweep_values(table: Table, data: Data, scale: str, user: Mapping[str, str]) 
     """
     if table.sweep is None:
         return [None], []
-    if table.sweep.key != "contrastive.negatives":
+    method = METHOD_OF[table.systems[0]]
+    contrast = method.needing("bank")
+    if contrast is None or table.sweep.key != contrast.keys["negatives"]:
         return list(table.sweep.values), []
-    config = load_config(config_file(data, scale), base_settings(table, scale, user) | {"method": "crcfp"})
+    config = load_config(config_file(data, scale), base_settings(table, scale, user) | {"method": method.name})
     stride = build_learner(config, data.classes).network().context_stride
-    maps, cells = 2 * config.train.unlabelled_batch_size, (config.data.side // stride) ** 2
+    maps, cells = len(contrast.pushes) * config.train.unlabelled_batch_size, (config.data.side // stride) ** 2
     if maps <= 0 or cells <= 0:
         raise UserError(
             f"config.train.unlabelled_batch_size={config.train.unlabelled_batch_size} and "

@@ -3,48 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from crcfp_jax.methods.systems.definition import Method, Variant
+from crcfp_jax.methods.systems.registry import systems
+
 SCALES = ("full", "small", "tiny")
-METRICS = {"mean_iou": "mIoU", "mean_dice": "Dice", "accuracy": "accuracy"}  # key of result.json -> heading
 
-
-@dataclass(frozen=True)
-class System:
-    """A row of a table: a method with the settings that make it this system.
-
-    Attributes:
-        name: what --methods calls it, and its part in the names of run folders.
-        label: what a table calls it.
-        settings: dotted key of the config -> value, as on the command line.
-    """
-
-    name: str
-    label: str
-    settings: Mapping[str, str]
-
-
-_ALL = (
-    # As in the authors' release: labelled crops are scaled, cropped and flipped, their colours stay.
-    System(
-        "supervised_plain",
-        "Supervised, weak augmentation (release)",
-        {"method": "supervised", "augment.labelled": "False"},
-    ),
-    # The paper's DeepLab-v3: its baseline has the methods' augmentation (sections 4.6 and 5).
-    System("supervised", "Supervised, strong augmentation (paper: DeepLab-v3)", {"method": "supervised"}),
-    System(
-        "supervised_recalibrated",
-        "Supervised, strong augmentation, recalibrated statistics",
-        {"method": "supervised", "model.inference_statistics": "recalibrated"},
-    ),
-    System("cct", "CCT", {"method": "cct"}),
-    System("cac", "CAC (= CRCFP scheme 1)", {"method": "cac"}),
-    System("cdcl", "CDCL", {"method": "cdcl"}),
-    System("crcfp_s2", "CRCFP scheme 2", {"method": "crcfp_s2"}),
-    System("crcfp", "CRCFP", {"method": "crcfp"}),
-)
-SYSTEMS: Mapping[str, System] = {system.name: system for system in _ALL}
-ALIASES = {"crcfp_s1": "cac"}  # another name -> the system with the same loss terms
-BINARY = ("cdcl",)  # systems for two classes
+# A row of a table is a variant of a method; what has the same terms under another name is run once.
+SYSTEMS: Mapping[str, Variant] = {name: variant for name, (method, variant) in systems().items() if not method.same_as}
+METHOD_OF: Mapping[str, Method] = {name: method for name, (method, _) in systems().items()}
+ALIASES = {name: method.same_as for name, method in METHOD_OF.items() if method.same_as}
 
 
 @dataclass(frozen=True)
@@ -89,14 +56,17 @@ class Sweep:
         word: its part in the names of run folders.
         label: heading of its column.
         values: what it takes, where the batch allows it.
-        systems: those that it has an effect on.
     """
 
     key: str
     word: str
     label: str
     values: tuple[int, ...]
-    systems: tuple[str, ...]
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Those that it has an effect on."""
+        return tuple(name for name in SYSTEMS if self.key in METHOD_OF[name].keys)
 
 
 @dataclass(frozen=True)
@@ -116,7 +86,7 @@ class Table:
 
     title: str
     data: str
-    systems: tuple[str, ...] = tuple(SYSTEMS)
+    systems: tuple[str, ...] = tuple(name for name in SYSTEMS if METHOD_OF[name].of_paper)
     fractions: int | None = None
     all_labels: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -145,7 +115,6 @@ TABLES: Mapping[int, Table] = {
             "negatives",
             "negatives",
             (100, 500, 1200, 1600, 2400, 3200),
-            ("cac", "crcfp_s2", "crcfp"),
         ),
     ),
     6: Table(
@@ -153,6 +122,6 @@ TABLES: Mapping[int, Table] = {
         "bcss",
         ("crcfp",),
         fractions=1,
-        sweep=Sweep("cross_consistency.classifiers", "k", "K", (1, 2, 4, 6, 8, 10), ("crcfp",)),
+        sweep=Sweep("cross_consistency.classifiers", "k", "K", (1, 2, 4, 6, 8, 10)),
     ),
 }

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import crcfp_jax
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.tables.definitions import ALIASES, BINARY, SYSTEMS, TABLES, Data, Sweep, Table
+from crcfp_jax.tables.definitions import ALIASES, DATA, METHOD_OF, SYSTEMS, TABLES, Data, Sweep, Table
 from data_pipelines.splits import ALL
 
 ROOT = Path(crcfp_jax.__file__).resolve().parents[1]
-DEFINING = {key for system in SYSTEMS.values() for key in system.settings} - {"method"}
+DEFINING = {key for system in SYSTEMS.values() for key in system.settings}
 OWN = {"method": "--methods", "fraction": "--fractions", "seed": "--seeds", "data.name": "--data"}
 
 
@@ -72,7 +72,8 @@ class Grid:
         sweep = self.table.sweep
         swept = {sweep.key: str(run.value)} if sweep else {}
         own = {"fraction": run.fraction, "seed": str(run.seed)}
-        return self.base_settings() | dict(SYSTEMS[run.system].settings) | swept | own
+        system = {"method": METHOD_OF[run.system].name} | dict(SYSTEMS[run.system].settings)
+        return self.base_settings() | system | swept | own
 
     def command(self, run: Run, folder: Path) -> list[str]:
         """The command that does `run` in `folder`, or goes on with it."""
@@ -128,7 +129,7 @@ def choose_systems(table: Table, data: Data, methods: Sequence[str] | None) -> t
         UserError: an unknown system, or one that this data or this table can't be combined with.
     """
     if methods is None:
-        return [name for name in table.systems if data.classes == 2 or name not in BINARY], []
+        return [name for name in table.systems if _takes(name, data)], []
     notes = []
     for name in methods:
         if name not in SYSTEMS and name not in ALIASES:
@@ -139,10 +140,12 @@ def choose_systems(table: Table, data: Data, methods: Sequence[str] | None) -> t
             )
     chosen = {ALIASES.get(name, name) for name in methods}
     for name in SYSTEMS:
-        if name in chosen & set(BINARY) and data.classes != 2:
+        if name in chosen and not _takes(name, data):
+            classes = METHOD_OF[name].classes
+            fitting = [other.name for other in DATA.values() if other.classes == classes]
             raise UserError(
-                f"--methods {name}: it takes two classes, {data.name} has {data.classes}: leave it out, or give "
-                "--data monuseg"
+                f"--methods {name}: it takes {'two' if classes == 2 else classes} classes, {data.name} has "
+                f"{data.classes}: leave it out" + (f", or give --data {fitting[0]}" if fitting else "")
             )
         if name in chosen and table.sweep and name not in table.sweep.systems:
             raise UserError(
@@ -150,6 +153,11 @@ def choose_systems(table: Table, data: Data, methods: Sequence[str] | None) -> t
                 f"give some of {', '.join(table.sweep.systems)}"
             )
     return [name for name in SYSTEMS if name in chosen], notes
+
+
+def _takes(system: str, data: Data) -> bool:
+    """Whether a system's method learns as many classes as the data has."""
+    return METHOD_OF[system].classes in (None, data.classes)
 
 
 def choose_fractions(
@@ -163,7 +171,7 @@ def choose_fractions(
     if fractions is not None:
         return {fraction: list(systems) for fraction in fractions}
     compared = {fraction: list(systems) for fraction in data.fractions[: table.fractions]}
-    supervised = [name for name in systems if SYSTEMS[name].settings["method"] == "supervised"]
+    supervised = [name for name in systems if not METHOD_OF[name].terms]
     return compared | ({ALL: supervised} if table.all_labels and supervised else {})
 
 

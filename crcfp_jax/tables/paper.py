@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crcfp_jax.tables.definitions import METRICS
+from crcfp_jax.common.words import METRICS
 
 PAPER_JSON = Path(__file__).with_name("paper.json")
 # How far from the paper's number of negatives a run's may lie: it is the nearest that can be drawn evenly.

@@ -5,7 +5,8 @@ import io
 from collections.abc import Sequence
 
 from crcfp_jax.common.files import write_atomic
-from crcfp_jax.tables.definitions import DATA, METRICS, SYSTEMS, TABLES
+from crcfp_jax.common.words import METRICS
+from crcfp_jax.tables.definitions import DATA, SYSTEMS, TABLES
 from crcfp_jax.tables.folder import GridFolder
 from crcfp_jax.tables.paper import PaperFigure, source
 from crcfp_jax.tables.summary import SETTINGS, Cell, Summary, summarise
@@ -62,7 +63,7 @@ def _rows(summary: Summary) -> str:
     lines = [_line(heads), _line(["---"] * left + ["---:"] * (len(heads) - left))]
     best = _best(summary.cells)
     for cell in summary.cells:
-        words = [cell.fraction, SYSTEMS[cell.system].label, *([str(cell.value)] if sweep else []), _runs(cell)]
+        words = [cell.fraction, SYSTEMS[cell.system].title, *([str(cell.value)] if sweep else []), _runs(cell)]
         for metric in METRICS:
             text = _mean(cell, metric)
             bold = best.get((cell.fraction, metric)) == text.partition(" ")[0] and cell in _complete(summary.cells)

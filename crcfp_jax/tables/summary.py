@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from crcfp_jax.common.files import read_json
-from crcfp_jax.tables.definitions import METRICS, SYSTEMS
+from crcfp_jax.common.words import METRICS
+from crcfp_jax.tables.definitions import SYSTEMS
 from crcfp_jax.tables.folder import GridFolder
 from crcfp_jax.tables.paper import PaperFigure, PaperRow, find_row
 from data_pipelines.splits import split_lists

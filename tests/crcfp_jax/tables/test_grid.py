@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.methods import definition
-from crcfp_jax.methods.definition import TERMS
-from crcfp_jax.tables import definitions
+from crcfp_jax.methods.systems.registry import METHODS
 from crcfp_jax.tables.__main__ import command_line, main, make_parser
 from crcfp_jax.tables.check import load_config
-from crcfp_jax.tables.definitions import ALIASES, DATA, SYSTEMS, TABLES
+from crcfp_jax.tables.definitions import ALIASES, DATA, METHOD_OF, SYSTEMS, TABLES
 from crcfp_jax.tables.grid import (
     Grid,
     allowed_negatives,
@@ -101,15 +99,20 @@ def test_every_grid_is_the_papers(number):
 
 def test_the_papers_schemes():
     # Section 5.2 and Table 4: the context, then the entropy, then cross-consistency.
-    assert TERMS["cac"] == TERMS["crcfp_s1"] == ("contrastive",)
-    assert set(TERMS["crcfp_s2"]) == {"contrastive", "entropy"}
-    assert set(TERMS["crcfp"]) == {"contrastive", "entropy", "cross_consistency"}
+    assert METHODS["cac"].terms == METHODS["crcfp_s1"].terms
+    assert terms_of("cac") == {"contrastive"}
+    assert terms_of("crcfp_s2") == {"contrastive", "entropy"}
+    assert terms_of("crcfp") == {"contrastive", "entropy", "cross_consistency"}
+
+
+def terms_of(system):
+    return {term.name for term in METHOD_OF[system].terms}
 
 
 def test_a_sweep_is_of_what_a_system_has():
     terms = {5: "contrastive", 6: "cross_consistency"}
     for number, term in terms.items():
-        with_term = {name for name in SYSTEMS if term in TERMS[SYSTEMS[name].settings["method"]]}
+        with_term = {name for name in SYSTEMS if term in terms_of(name)}
         assert set(TABLES[number].sweep.systems) == with_term - {"cct"}  # whose classifiers are config.cct's
 
 
@@ -164,8 +167,7 @@ def test_negatives_are_rounded_to_what_can_be_drawn():
 
 
 def test_definitions_fit_the_methods_data_sets_and_configs():
-    assert {system.settings["method"] for system in SYSTEMS.values()} == set(TERMS) - set(ALIASES)
-    assert definitions.BINARY == definition.BINARY
+    assert {METHOD_OF[name].name for name in SYSTEMS} == set(METHODS) - set(ALIASES)
     for name, data in DATA.items():
         recipe = importlib.import_module(f"data_pipelines.builders.{name}").RECIPE
         assert len(recipe.classes) == data.classes

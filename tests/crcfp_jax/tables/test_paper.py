@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from crcfp_jax.tables.definitions import DATA, METRICS, SYSTEMS, TABLES
+from crcfp_jax.common.words import METRICS
+from crcfp_jax.tables.definitions import DATA, SYSTEMS, TABLES
 from crcfp_jax.tables.paper import PaperFigure, find_row, paper_rows, source
 from data_pipelines.splits import split_lists
 
