@@ -36,7 +36,7 @@ flags.DEFINE_integer("classes", 5, "Classes of random input.", flag_values=FLAGS
 WARM_UP = 2  # calls before the clock counts
 
 
-def random_batch(config: ConfigDict, streams: tuple[str, ...], stride: int, classes: int) -> dict[str, np.ndarray]:
+def random_batch(config: ConfigDict, sources: tuple[str, ...], stride: int, classes: int) -> dict[str, np.ndarray]:
     """A batch of the shapes that the loaders make, on the host, filled at random."""
     rng = np.random.default_rng(config.seed)
     side, b, u = config.data.side, config.train.batch_size, config.train.unlabelled_batch_size
@@ -44,8 +44,8 @@ def random_batch(config: ConfigDict, streams: tuple[str, ...], stride: int, clas
         "image": rng.integers(0, 256, (b, side, side, 3), dtype=np.uint8),
         "label": rng.integers(0, classes, (b, side, side), dtype=np.uint8),
     }
-    if streams:
-        batch |= {name: rng.integers(0, 256, (u, side, side, 3), dtype=np.uint8) for name in streams}
+    if sources:
+        batch |= {name: rng.integers(0, 256, (u, side, side, 3), dtype=np.uint8) for name in sources}
         cells = max(1, side // stride // 4)
         batch |= {"offset": rng.integers(-cells, cells + 1, (u, 2), dtype=np.int32), "flip": rng.random((u, 2)) < 0.5}
     return batch
@@ -74,7 +74,7 @@ class Bench:
         self.config = config
         self.mesh = parallel.make_mesh()
         self.parts = build_learner(config, classes) if random_input else assemble(config)
-        with_unlabelled = bool(self.parts.method.streams)
+        with_unlabelled = bool(self.parts.method.sources)
         parallel.check_batch_sizes(config, jax.device_count(), with_unlabelled=with_unlabelled)
         network = self.parts.network(parallel.AXIS)
         step = make_train_step(network, self.parts.method, config, self.parts.optimizer, parallel.AXIS)
@@ -85,7 +85,7 @@ class Bench:
         )
         self.key = parallel.run_key(config.seed, self.mesh)
         if random_input:
-            batch = random_batch(config, self.parts.method.streams, network.context_stride, classes)
+            batch = random_batch(config, self.parts.method.sources, network.context_stride, classes)
         else:
             self.loader: Iterator = training_loader(
                 self.parts.data_set,

@@ -30,6 +30,7 @@ FLOORS = (
     ("data_pipelines.builders", "crcfp_jax.models.decoders"),
     ("data_pipelines.build", "crcfp_jax.models"),
     ("crcfp_jax.methods", "crcfp_jax.evaluation"),
+    ("crcfp_jax.methods.terms",),
     ("crcfp_jax.training",),
     ("crcfp_jax.runs",),
     ("crcfp_jax.portable_model",),

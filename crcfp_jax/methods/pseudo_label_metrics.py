@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from crcfp_jax.losses.entropy import pixel_entropy
 from crcfp_jax.methods.bank import Bank, mix
-from crcfp_jax.methods.contrast import ContrastedCells
+from crcfp_jax.methods.cells import ContrastedCells
 from crcfp_jax.methods.reduction import Heads, Metrics
 
 

@@ -94,7 +94,7 @@ def user_error_on_read(data_set: DataSet) -> Iterator[None]:
 def _describe_data(parts: Parts) -> dict[str, Any]:
     config, split = parts.config, parts.split
     used = {"labelled": split.labelled, "validation": split.validation, "test": split.test}
-    if parts.method.streams:
+    if parts.method.sources:
         used["unlabelled"] = split.unlabelled
     pixels = sorted(record.microns_per_pixel for record in (*split.labelled, *used.get("unlabelled", ())))
     return {

@@ -1,8 +1,8 @@
 """Checkpoints of a run, one numbered folder a step; the only part of training that touches Orbax.
 
-A checkpoint holds four items: `model` (parameters and the statistics that inference uses), `train` (everything else a
-step changes), `data` (the loader's state) and `config` (settings, and check sums of the other items). Inference reads
-`model` alone.
+A checkpoint holds four items: `model` (parameters and statistics of the model that inference uses), `train` (everything
+else a step changes), `data` (the loader's state) and `config` (settings, and check sums of the other items). Inference
+reads `model` alone.
 """
 
 import json
@@ -19,7 +19,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import check_space, user_error_on_write
 from crcfp_jax.training.parallel import local_copy
-from crcfp_jax.training.state import TrainState
+from crcfp_jax.training.state import STUDENT, TEACHER, TrainState
 
 # Orbax logs every save and restore in several lines and every fault with a traceback of its own; what a user has to
 # know of them is told here and by the training loop.
@@ -45,27 +45,40 @@ def digest_json(values: dict) -> int:
     return zlib.crc32(json.dumps(values, sort_keys=True).encode())
 
 
-def _split(state: TrainState, inference_stats: Any) -> dict[str, Any]:
-    """A state as the two items that hold its arrays."""
+def _split(state: TrainState, inference_stats: Any, model: str) -> dict[str, Any]:
+    """A state as the two items that hold its arrays; the parameters of `model` are in the first alone."""
     rest = {name: getattr(state, name) for name in ("step", "batch_stats", "opt_state", "bank", "teacher")}
-    return {"model": {"params": state.params, "batch_stats": inference_stats}, "train": rest}
+    if model == TEACHER:
+        rest |= {"params": state.params, "teacher": {"batch_stats": state.teacher["batch_stats"]}}
+    return {"model": {"params": state.inference(model)["params"], "batch_stats": inference_stats}, "train": rest}
+
+
+def _join(items: Any, model: str) -> TrainState:
+    """The state of the two items that `_split` made."""
+    params, train = items["model"]["params"], dict(items["train"])
+    if model == TEACHER:
+        train["teacher"] = {"params": params, **train["teacher"]}
+        params = train.pop("params")
+    return TrainState(params=params, **train)
 
 
 class Checkpoints:
     """The checkpoints under `<workdir>/checkpoints`."""
 
-    def __init__(self, workdir: Path, *, keep: int = 2, read_only: bool = False):
+    def __init__(self, workdir: Path, *, keep: int = 2, model: str = STUDENT, read_only: bool = False):
         """Opens the folder; leftovers of a save that was killed are removed.
 
         Args:
             workdir: run folder.
             keep: newest checkpoints kept, beside the one with the best validation mIoU.
+            model: that inference uses, as `TrainState.inference` names it; to save and restore whole states.
             read_only: for evaluation: the folder is left as it is.
 
         Raises:
             UserError: the folder can't be made, or a stored score can't be read.
         """
         self.folder = workdir.resolve() / "checkpoints"
+        self._model = model
 
         def score(metrics: dict[str, float]) -> float:
             return metrics["mean_iou"]
@@ -113,7 +126,7 @@ class Checkpoints:
         """Writes a checkpoint of `state.step`: whole or not at all.
 
         Args:
-            inference_stats: batch statistics for inference (`state.batch_stats` itself, or recalibrated ones).
+            inference_stats: batch statistics for inference (the model's own, or recalibrated ones).
             data: state of the loader, JSON.
             config: settings of the run, JSON.
             metrics: {'mean_iou': ...} on the validation split, where it was just evaluated.
@@ -121,7 +134,7 @@ class Checkpoints:
         Raises:
             UserError: the disk is full or the folder can't be written.
         """
-        arrays = _split(state, inference_stats)
+        arrays = _split(state, inference_stats, self._model)
         sums = {name: digest(tree) for name, tree in arrays.items()} | {"data": digest_json(data)}
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
         check_space(self.folder, size, what="a checkpoint", option="--workdir")
@@ -148,7 +161,8 @@ class Checkpoints:
         Raises:
             UserError: the checkpoint is damaged.
         """
-        abstract = jax.tree.map(ocp.tree.to_shape_dtype_struct, _split(template, template.batch_stats))
+        whole = _split(template, template.inference(self._model)["batch_stats"], self._model)
+        abstract = jax.tree.map(ocp.tree.to_shape_dtype_struct, whole)
         items = self._read(
             step,
             model=ocp.args.StandardRestore(abstract["model"]),
@@ -157,8 +171,7 @@ class Checkpoints:
             config=ocp.args.JsonRestore(),
         )
         self._check(step, items, ("model", "train", "data"))
-        train = items["train"]
-        return TrainState(params=items["model"]["params"], **train), items["data"]
+        return _join(items, self._model), items["data"]
 
     def restore_model(self, step: int, template: Any) -> Any:
         """Reads the variables for inference, {'params', 'batch_stats'}, as `template` (shapes and shardings) says.

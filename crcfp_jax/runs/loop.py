@@ -42,7 +42,7 @@ class Trainer:
         """
         self.config, self.workdir = config, workdir
         self.parts: Parts = assemble(config)
-        with_unlabelled = bool(self.parts.method.streams)
+        with_unlabelled = bool(self.parts.method.sources)
         parallel.check_batch_sizes(config, jax.device_count(), with_unlabelled=with_unlabelled)
         self.mesh = parallel.make_mesh()
         self.network = self.parts.network(parallel.AXIS)

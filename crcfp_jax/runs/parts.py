@@ -10,7 +10,9 @@ from ml_collections import ConfigDict
 from crcfp_jax.config import check_values
 from crcfp_jax.evaluation.evaluator import make_evaluator
 from crcfp_jax.evaluation.windows import Evaluator
-from crcfp_jax.methods.definition import Method, build_method, check_classes
+from crcfp_jax.methods.perturbations import auxiliary_classifiers
+from crcfp_jax.methods.systems.definition import Method
+from crcfp_jax.methods.systems.registry import check_classes, find_method
 from crcfp_jax.models.network import Network, build_network
 from crcfp_jax.training.optimizer import make_optimizer
 from data_pipelines.data_set import DataSet, open_data_set
@@ -35,8 +37,8 @@ class Learner:
         """
         network = build_network(self.config.model, self.num_classes, axis_name)
         return network.clone(
-            perturbations=self.method.perturbations,
-            projection_dim=network.projection_dim if self.method.negatives else 0,
+            perturbations=auxiliary_classifiers(self.method, self.config),
+            projection_dim=network.projection_dim if self.method.needing("projector") else 0,
         )
 
 
@@ -88,8 +90,10 @@ def build_learner(config: ConfigDict, num_classes: int) -> Learner:
         UserError: a value that can't be used.
     """
     check_values(config)
-    check_classes(config.method, num_classes)
-    return Learner(config, num_classes, build_method(config), make_optimizer(config))
+    method = find_method(config.method)
+    check_classes(method, num_classes)
+    auxiliary_classifiers(method, config)
+    return Learner(config, num_classes, method, make_optimizer(config))
 
 
 def assemble(config: ConfigDict) -> Parts:

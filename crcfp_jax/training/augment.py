@@ -15,6 +15,7 @@ from crcfp_jax.models.encoders.pixels import normalise
 
 BLUR_RADIUS = 2  # pixels: the release's 5 x 5 window
 BLUR_SIGMA = (0.1, 2.0)  # pixels (torchvision's default, as in the release)
+WEAK = 0.25  # of the jitter's strengths; ours, not measured
 
 
 def _blur(image: Float[Array, "h w 3"], sigma: Float[Array, ""]) -> Float[Array, "h w 3"]:
@@ -69,3 +70,12 @@ def augment(keys: Key[Array, " b"], images: UInt8[Array, "b h w 3"], settings: C
     """
     floats = images.astype(jnp.float32) / 255.0
     return normalise(jax.vmap(functools.partial(_augment_one, settings=settings))(keys, floats))
+
+
+def weakened(settings: ConfigDict) -> ConfigDict:
+    """Settings of weak augmentation: a quarter of the jitter's strengths, no grey, no blur."""
+    weak = settings.copy_and_resolve_references()
+    for name in ("brightness", "contrast", "saturation", "hue"):
+        weak[name] = WEAK * settings[name]
+    weak.grey_probability = weak.blur_probability = 0.0
+    return weak

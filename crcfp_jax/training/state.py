@@ -11,9 +11,12 @@ from flax.typing import VariableDict
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
+from crcfp_jax.common.settings import value_at
 from crcfp_jax.methods import bank as banks
-from crcfp_jax.methods.definition import Method
+from crcfp_jax.methods.systems.definition import Method
 from crcfp_jax.models.network import Network
+
+STUDENT, TEACHER = "student", "teacher"
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -25,7 +28,7 @@ class TrainState(flax.struct.PyTreeNode):
         batch_stats: running statistics of the normalisation layers (empty for group normalisation).
         opt_state: optimiser state.
         bank: memory bank of the contrastive terms, or None where the method has no such term.
-        teacher: parameters of a mean teacher, or None where the method has none.
+        teacher: 'params' and 'batch_stats' of a mean teacher, or None where the method has none.
     """
 
     step: Any  # int32 []; Any, since shapes and checkpoint handles take the place of arrays at times
@@ -39,6 +42,10 @@ class TrainState(flax.struct.PyTreeNode):
     def variables(self) -> VariableDict:
         """What `Network.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    def inference(self, model: str) -> VariableDict:
+        """The variables that inference uses: those of the 'student' or of the 'teacher' (`config.evaluation.model`)."""
+        return self.teacher if model == TEACHER else self.variables
 
 
 def initialise_variables(network: Network, key: Key[Array, ""], side: int) -> VariableDict:
@@ -67,8 +74,8 @@ def create_state(
 
     def create(variables: VariableDict) -> TrainState:
         bank = None
-        if method.negatives:
-            size = method.negatives * config.contrastive.bank_steps
+        if term := method.needing("bank"):
+            size = value_at(config, term.keys["negatives"]) * config.contrastive.bank_steps
             bank = banks.empty(size, config.model.projection_dim)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -77,7 +84,7 @@ def create_state(
             opt_state=optimizer.init(variables["params"]),
             bank=bank,
             # A copy: donated state must not hold one buffer twice.
-            teacher=None if method.teacher_decay is None else jax.tree.map(jnp.copy, variables["params"]),
+            teacher=jax.tree.map(jnp.copy, variables) if method.teacher_decay else None,
         )
 
     def create_from(key: Key[Array, ""]) -> TrainState:

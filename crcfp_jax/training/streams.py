@@ -1,25 +1,29 @@
-"""One pass of the encoder over the labelled and the unlabelled streams, and what it does to the running statistics."""
+"""The streams of a step: how they are augmented, and one pass of the encoder over them, with its running statistics."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.typing import VariableDict
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.methods.randomness import draw_purposes, example_keys
+from crcfp_jax.methods.systems.definition import LABELLED, Method
+from crcfp_jax.models.encoders.pixels import normalise
 from crcfp_jax.models.layers.normalisation import pool_statistics
 from crcfp_jax.models.network import Network
+from crcfp_jax.training.augment import augment, weakened
 
 
 class Encoded(NamedTuple):
-    """Features of every stream, and the running statistics after the pass."""
+    """Features [images, h, w, c] of every stream, and the running statistics after the pass."""
 
-    labelled: Float[Array, "b h w c"]
-    streams: dict[str, Float[Array, "u h w c"]]
+    features: dict[str, Array]
     batch_stats: Any
 
 
@@ -32,47 +36,80 @@ def check_statistics(settings: ConfigDict) -> None:
         )
 
 
+def draw_streams(
+    method: Method, batch: Mapping[str, Array], key: Key[Array, ""], settings: ConfigDict, axis_name: str | None
+) -> dict[str, Float[Array, "_ s s 3"]]:
+    """Augments and normalises the labelled crops and every stream of a method; equal augmentation is one call.
+
+    Args:
+        key: of the step.
+        settings: `config.augment`.
+
+    Returns:
+        Images by stream, the labelled crops' first.
+    """
+    labelled = dataclasses.replace(LABELLED, augmentation="strong" if settings.labelled else "none")
+    streams = (labelled, *method.streams)
+    purposes, drawn = draw_purposes(streams), {}
+    for strength, strengths in (("strong", settings), ("weak", weakened(settings))):
+        chosen = [stream for stream in streams if stream.augmentation == strength]
+        if chosen:
+            images = [batch[stream.source] for stream in chosen]
+            keys = [
+                example_keys(key, purposes[stream.name], len(own), axis_name)
+                for stream, own in zip(chosen, images, strict=True)
+            ]
+            varied = augment(jnp.concatenate(keys), jnp.concatenate(images), strengths)
+            drawn |= zip([stream.name for stream in chosen], split_like(varied, images), strict=True)
+    plain = {stream.name: normalise(batch[stream.source]) for stream in streams if stream.augmentation == "none"}
+    return {stream.name: (drawn | plain)[stream.name] for stream in streams}
+
+
 def encode_streams(
     network: Network,
     variables: VariableDict,
-    labelled: Float[Array, "b s s 3"],
-    streams: dict[str, Float[Array, "u s s 3"]],
-    settings: ConfigDict,
+    streams: Mapping[str, Float[Array, "_ s s 3"]],
+    *,
+    joint: bool = False,
+    kept: str | None = None,
 ) -> Encoded:
-    """Encodes all streams of a step in one or two convolution batches.
+    """Encodes all streams of a step, those with as many images each in one convolution batch.
 
     Args:
-        labelled: normalised labelled crops.
-        streams: normalised unlabelled images by stream; may be empty.
-        settings: `config.model`. `statistics='per_stream'` normalises every stream by its own batch statistics (the
-            release makes separate passes); 'joint' normalises all of them together. `running_streams` says which
-            streams feed the running statistics of a per-stream pass: those of 'all' streams together, their
-            variance with what the streams' means differ by.
+        streams: normalised images by stream.
+        joint: normalise all streams together, instead of each by its own batch statistics (as the release, which makes
+            separate passes).
+        kept: the stream that feeds the running statistics; None: all streams together, their variance with what the
+            streams' means differ by.
     """
 
     def encode(images: Float[Array, "*streams n s s 3"]) -> tuple[Float[Array, "*streams n h w c"], Any]:
         features, updated = network.apply(variables, images, train=True, mutable=["batch_stats"], method="encode")
         return features, updated.get("batch_stats", {})
 
-    if not streams:
-        features, batch_stats = encode(labelled)
-        return Encoded(features, {}, batch_stats)
-    images = [labelled, *streams.values()]
-    if settings.statistics == "joint":
+    names = list(streams)
+    if len(names) == 1:
+        features, batch_stats = encode(streams[names[0]])
+        return Encoded({names[0]: features}, batch_stats)
+    if joint:
+        images = list(streams.values())
         features, batch_stats = encode(jnp.concatenate(images))
-        first, *rest = split_like(features, images)
-        return Encoded(first, dict(zip(streams, rest, strict=True)), batch_stats)
+        return Encoded(dict(zip(names, split_like(features, images), strict=True)), batch_stats)
 
     # With a leading stream axis the network keeps each stream's statistics apart in one large convolution batch.
-    if labelled.shape == images[1].shape:
-        features, stats = encode(jnp.stack(images))
-        (first, *rest), own_stats = features, jax.tree.map(lambda x: x[0], stats)
-    else:
-        first, own_stats = encode(labelled)
-        rest, stats = encode(jnp.stack(images[1:]))
-        stats = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), own_stats, stats)
-    batch_stats = pool_statistics(stats, network.momentum) if settings.running_streams == "all" else own_stats
-    return Encoded(first, dict(zip(streams, rest, strict=True)), batch_stats)
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name in names:
+        groups.setdefault(streams[name].shape, []).append(name)
+    found, stats = {}, {}
+    for group in groups.values():
+        features, updated = encode(jnp.stack([streams[name] for name in group]))
+        for number, name in enumerate(group):
+            found[name] = features[number]
+            stats[name] = jax.tree.map(lambda x, number=number: x[number], updated)
+    if kept is not None:
+        return Encoded(found, stats[kept])
+    stacked = jax.tree.map(lambda *own: jnp.stack(own), *(stats[name] for name in names))
+    return Encoded(found, pool_statistics(stacked, network.momentum))
 
 
 def split_like(joined: Array, parts: Sequence[Array]) -> list[Array]:

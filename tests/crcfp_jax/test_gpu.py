@@ -74,7 +74,7 @@ def test_the_loss_falls_at_full_size(gpu, decoder):
 def test_3200_negatives_fit_a_card_of_12_gigabytes(gpu):
     config = full_size(model__rematerialise=True, contrastive__negatives=3200)
     network, method, _ = tiny_parts(config)
-    batch = random_batch(config, method.streams, network.context_stride, CLASSES)
+    batch = random_batch(config, method.sources, network.context_stride, CLASSES)
     step, state, batch = compiled_step(config, batch, gpu)
     analysis = step.memory_analysis()
     assert analysis.temp_size_in_bytes + analysis.argument_size_in_bytes < 11 * 1e9

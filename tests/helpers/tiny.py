@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import tiny_run
 
-from crcfp_jax.methods.definition import BINARY, build_method
+from crcfp_jax.methods.systems.registry import find_method
 from crcfp_jax.runs.parts import build_learner
 from crcfp_jax.training.state import create_state
 
@@ -13,7 +13,7 @@ CLASSES = 3
 
 def num_classes(config):
     """Classes that the tests of a method use."""
-    return 2 if config.method in BINARY else CLASSES
+    return find_method(config.method).classes or CLASSES
 
 
 def tiny_config(**changes):
@@ -55,4 +55,4 @@ def tiny_batch(config, seed=0):
     batch = {"image": images(b), "label": label}
     batch |= {name: images(u) for name in ("unlabelled", "view_a", "view_b")}
     batch |= {"offset": rng.integers(-2, 3, (u, 2)).astype(np.int32), "flip": rng.random((u, 2)) < 0.5}
-    return {key: batch[key] for key in build_method(config).inputs}
+    return {key: batch[key] for key in find_method(config.method).inputs}

@@ -11,7 +11,7 @@ from method_losses import METHODS, PATH, record
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_learns_what_it_always_has(method):
     expected = json.loads(PATH.read_text())[method]
-    found = record(method, lambda state: state.teacher)
+    found = record(method, lambda state: state.teacher["params"])
     jax.tree.map_with_path(
         lambda path, value, golden: np.testing.assert_allclose(
             value, golden, rtol=1e-5, atol=1e-7, err_msg=jax.tree_util.keystr(path)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crcfp_jax.methods import bank as banks
-from crcfp_jax.methods.contrast import ContrastedCells
+from crcfp_jax.methods.cells import ContrastedCells
 from crcfp_jax.methods.pseudo_label_metrics import agreement, contrast_metrics, prediction_metrics
 from crcfp_jax.methods.reduction import Heads
 from crcfp_jax.models.network import Network

@@ -13,9 +13,11 @@ from tiny import tiny_batch, tiny_config, tiny_parts, tiny_state
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.losses.supervised import cross_entropy
-from crcfp_jax.methods.definition import Method, build_method
+from crcfp_jax.methods.systems.definition import Method
+from crcfp_jax.methods.systems.registry import METHODS
 from crcfp_jax.runs.parts import Learner
 from crcfp_jax.training.augment import augment
+from crcfp_jax.training.objective import ramp
 from crcfp_jax.training.optimizer import make_optimizer
 from crcfp_jax.training.state import create_state
 from crcfp_jax.training.step import make_train_step
@@ -70,13 +72,18 @@ def steps_with_weights():
 
 
 def step_with_weights(name):
-    config = tiny_config(method=name, optimizer__weight_decay=0.0, optimizer__momentum=0.0)
+    config = tiny_config(
+        method=name, optimizer__weight_decay=0.0, optimizer__momentum=0.0, cct__ramp_up=0.0, cdcl__ramp_up=0.0
+    )
     network, method, optimizer = tiny_parts(config)
 
     @jax.jit
     def step(weights, state, batch, key):
-        weighted = dataclasses.replace(method, weights=weights, ramp_steps=0)
-        return make_train_step(network, weighted, config, optimizer)(state, batch, key)
+        weighted = config.copy_and_resolve_references()
+        with weighted.ignore_type():
+            for name, value in weights.items():
+                weighted.update_from_flattened_dict({method.term(name).weight: value})
+        return make_train_step(network, method, weighted, optimizer)(state, batch, key)
 
     return lambda weights: (tiny_state(config), *step(weights, tiny_state(config), tiny_batch(config), KEY))
 
@@ -95,26 +102,29 @@ def test_each_term_moves_its_parameter_groups_and_no_other(steps_with_weights, n
     assert moved == MOVED[name][term]
 
 
-TERM_SETTINGS = {
-    "contrastive": {"negatives": 32},
-    "cross_consistency": {"perturbations": (("dropout", 1),)},
-    "cross_patch": {"negatives": 32, "teacher_decay": 0.9},
-    "teacher_consistency": {"teacher_decay": 0.9},
-    "entropy": {},
-}
+TERMS = {term.name: term for name in ("crcfp", "cdcl") for term in METHODS[name].terms}
 COMBINATIONS = [
     terms
     for count in (1, 2, 3)
-    for terms in itertools.combinations(TERM_SETTINGS, count)
+    for terms in itertools.combinations(TERMS, count)
     if not {"contrastive", "cross_patch"} <= set(terms)
 ]
 
 
-@pytest.mark.parametrize("terms", COMBINATIONS, ids="+".join)
-def test_terms_are_independent_of_one_another(terms):
-    settings = {key: value for term in terms for key, value in TERM_SETTINGS[term].items()}
-    method = Method("any", dict.fromkeys(("supervised", *terms), 1.0), 0, **settings)
-    config = tiny_config()
+def combined(names):
+    """A method of these terms, with the streams that they look at."""
+    terms = tuple(dataclasses.replace(TERMS[name], ramp="") for name in names)
+    known = {stream.name: stream for name in ("crcfp", "cdcl") for stream in METHODS[name].streams}
+    streams = tuple(known[name] for name in dict.fromkeys(name for term in terms for name in term.streams))
+    taught = any(stream.teacher for stream in streams)
+    return Method(
+        "any", "", (), streams, terms, predictions=streams[0].name, teacher_decay="cdcl.teacher_decay" * taught
+    )
+
+
+@pytest.mark.parametrize("names", COMBINATIONS, ids="+".join)
+def test_terms_are_independent_of_one_another(names):
+    method, config = combined(names), tiny_config()
     learner = Learner(config, 2, method, make_optimizer(config))
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     network = learner.network()
@@ -124,14 +134,9 @@ def test_terms_are_independent_of_one_another(terms):
     }
     after, metrics = jax.eval_shape(make_train_step(network, method, config, learner.optimizer), state, batch, KEY)
     assert {name for name in metrics if name.startswith("loss/")} == {
-        f"loss/{term}" for term in ("supervised", "total", *terms)
+        f"loss/{term}" for term in ("supervised", "total", *names)
     }
     assert jax.tree.structure(after) == jax.tree.structure(state)
-
-
-def test_two_contrasts_in_one_bank_are_refused():
-    with pytest.raises(ValueError, match="can't share the memory bank"):
-        Method("any", {"contrastive": 1.0, "cross_patch": 1.0}, 0, negatives=8, teacher_decay=0.9)
 
 
 @pytest.mark.parametrize(
@@ -144,9 +149,9 @@ def test_two_contrasts_in_one_bank_are_refused():
     ],
 )
 def test_the_schemes_are_those_of_the_papers_table_4(scheme, terms):
-    method = build_method(tiny_config(method=scheme))
-    assert set(method.weights) == {"supervised", *terms}
-    assert bool(method.perturbations) == ("cross_consistency" in terms)
+    network, method, _ = tiny_parts(tiny_config(method=scheme))
+    assert {term.name for term in method.terms} == set(terms)
+    assert bool(network.perturbations) == ("cross_consistency" in terms)
 
 
 def test_warmup_counts_only_the_supervised_term_until_its_last_step(compiled):
@@ -167,11 +172,11 @@ def test_warmup_counts_only_the_supervised_term_until_its_last_step(compiled):
 
 def test_a_ramp_rises_from_the_end_of_the_warmup_to_full_weight():
     config = tiny_config(method="cct", weights__warmup=0.2, cct__ramp_up=0.4, train__steps=10)
-    method = build_method(config)
-    ramp = [float(method.ramp(jnp.asarray(step))) for step in range(10)]
+    (term,) = METHODS["cct"].terms
+    shares = [float(ramp(term, config, jnp.asarray(step))) for step in range(10)]
     # exp(-5 (1 - t)^2) at t = 0, 1/4, 1/2, 3/4, 1
-    np.testing.assert_allclose(ramp[:7], [0, 0, 0.006738, 0.060055, 0.286505, 0.731616, 1], atol=1e-6)
-    assert ramp[7:] == [1, 1, 1]
+    np.testing.assert_allclose(shares[:7], [0, 0, 0.006738, 0.060055, 0.286505, 0.731616, 1], atol=1e-6)
+    assert shares[7:] == [1, 1, 1]
 
 
 def test_supervised_costs_no_more_than_the_plain_network():

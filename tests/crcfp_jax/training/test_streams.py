@@ -1,5 +1,7 @@
 """What the streams are normalised by, and what they leave in the running statistics."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,10 +29,9 @@ def state():
 def encoded(state, labelled=LABELLED, streams=STREAMS, **changes):
     config = tiny_config(**{f"model__{key}": value for key, value in changes.items()})
     network, _, _ = tiny_parts(config)
-    streams = {name: normalise(jnp.asarray(images)) for name, images in streams.items()}
-    return jax.jit(
-        lambda variables, labelled, streams: encode_streams(network, variables, labelled, streams, config.model)
-    )(state.variables, normalise(jnp.asarray(labelled)), streams)
+    images = {name: normalise(jnp.asarray(own)) for name, own in {"labelled": labelled, **streams}.items()}
+    joint, kept = config.model.statistics == "joint", "labelled" if config.model.running_streams == "labelled" else None
+    return jax.jit(functools.partial(encode_streams, network, joint=joint, kept=kept))(state.variables, images)
 
 
 def first_mean(batch_stats):
@@ -51,8 +52,8 @@ def close(a, b):
 def test_per_stream_normalises_every_stream_by_itself(state):
     alone = encoded(state, streams={})
     together = encoded(state)
-    close(together.labelled, alone.labelled)
-    close(together.streams["view_b"], encoded(state, labelled=STREAMS["view_b"], streams={}).labelled)
+    close(together.features["labelled"], alone.features["labelled"])
+    close(together.features["view_b"], encoded(state, labelled=STREAMS["view_b"], streams={}).features["labelled"])
     means = [first_mean(alone.batch_stats)]
     means += [first_mean(encoded(state, labelled=images, streams={}).batch_stats) for images in STREAMS.values()]
     close(first_mean(together.batch_stats), np.mean(means, axis=0))
@@ -90,14 +91,17 @@ def test_running_statistics_of_the_labelled_stream_alone(state):
 def test_joint_is_one_batch(state):
     joint = encoded(state, statistics="joint")
     whole = encoded(state, labelled=np.concatenate([LABELLED, *STREAMS.values()]), streams={})
-    close(np.concatenate([joint.labelled, joint.streams["view_a"], joint.streams["view_b"]]), whole.labelled)
+    close(
+        np.concatenate([joint.features["labelled"], joint.features["view_a"], joint.features["view_b"]]),
+        whole.features["labelled"],
+    )
     jax.tree.map(close, joint.batch_stats, whole.batch_stats)
 
 
 def test_streams_of_another_size_than_the_labelled_crops(state):
     together = encoded(state, labelled=np.concatenate([LABELLED, LABELLED[:1]]))
-    close(together.streams["view_a"], encoded(state).streams["view_a"])
-    assert together.labelled.shape[0] == 3
+    close(together.features["view_a"], encoded(state).features["view_a"])
+    assert together.features["labelled"].shape[0] == 3
 
 
 def test_policies_that_contradict_one_another_are_named():

@@ -1,0 +1,18 @@
+"""The functions of the terms, by their kind."""
+
+from crcfp_jax.methods.context import TermFunction
+from crcfp_jax.methods.terms.contrastive import contrastive
+from crcfp_jax.methods.terms.cross_consistency import cross_consistency
+from crcfp_jax.methods.terms.cross_patch import cross_patch
+from crcfp_jax.methods.terms.entropy import entropy
+from crcfp_jax.methods.terms.supervised import supervised
+from crcfp_jax.methods.terms.teacher_consistency import teacher_consistency
+
+FUNCTIONS: dict[str, TermFunction] = {
+    "supervised": supervised,
+    "contrastive": contrastive,
+    "cross_consistency": cross_consistency,
+    "cross_patch": cross_patch,
+    "entropy": entropy,
+    "teacher_consistency": teacher_consistency,
+}
