@@ -34,7 +34,7 @@ CCT_KINDS = (
 )  # fmt: skip
 
 SECTIONS = {
-    "method": Key("crcfp", name),  # a name of crcfp_jax.methods.definition
+    "method": Key("crcfp", name),  # a name of crcfp_jax.methods.systems.registry
     "fraction": Key("1/8", fraction),  # share of the training units whose labels are used
     "seed": Key(1, not_negative),  # of the split, the initial weights, the data order and every random draw
     "data": {
@@ -138,6 +138,7 @@ SECTIONS = {
         "keep": Key(2, count, may_change=True),  # newest checkpoints kept, beside the best one
     },
     "evaluation": {
+        "model": Key("student", one_of("student", "teacher")),  # what is validated and exported; of methods that have one
         "selection": Key("last", one_of("last", "best_validation")),  # by a split carved out of training
         "every": Key(1000, count, may_change=True),  # steps between evaluations on a validation split
         "batch_size": Key(8, count, may_change=True),  # windows a device call

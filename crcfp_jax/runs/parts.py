@@ -15,6 +15,7 @@ from crcfp_jax.methods.systems.definition import Method
 from crcfp_jax.methods.systems.registry import check_classes, find_method
 from crcfp_jax.models.network import Network, build_network
 from crcfp_jax.training.optimizer import make_optimizer
+from crcfp_jax.training.state import STUDENT, TEACHER
 from data_pipelines.data_set import DataSet, open_data_set
 from data_pipelines.loaders import LoaderOptions
 from data_pipelines.scale import network_pixel_size
@@ -93,6 +94,10 @@ def build_learner(config: ConfigDict, num_classes: int) -> Learner:
     method = find_method(config.method)
     check_classes(method, num_classes)
     auxiliary_classifiers(method, config)
+    if config.evaluation.model == TEACHER and not method.teacher_decay:
+        raise UserError(
+            f"config.evaluation.model={TEACHER!r}: config.method={method.name!r} has no teacher; use {STUDENT!r}"
+        )
     return Learner(config, num_classes, method, make_optimizer(config))
 
 
