@@ -83,6 +83,7 @@ def _training(card: Mapping[str, Any]) -> str:
     rows = [
         f"| {part} | {count} | {', '.join(data['hospitals'][part])} |" for part, count in data["tiles"].items() if count
     ]
+    taught = " The parameters are the mean teacher's." if card["inference_model"] == "teacher" else ""
     start = f"pretrained weights `{card['pretrained']}`" if card["pretrained"] else "random weights"
     return "\n".join(
         [
@@ -90,7 +91,7 @@ def _training(card: Mapping[str, Any]) -> str:
             "",
             f"Data set {data['name']} (fingerprint `{data['fingerprint']}`), labelled by {data['split_unit']}. "
             f"From {start}; normalisation layers: {card['normalisation_layers']}, {card['inference_statistics']} "
-            "statistics.",
+            f"statistics.{taught}",
             "",
             "| part | tiles | hospitals |",
             "|---|---|---|",

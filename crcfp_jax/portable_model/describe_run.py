@@ -60,6 +60,7 @@ def describe_run(
         "output_stride": config.model.output_stride,
         "width": config.model.width,
         "normalisation_layers": config.model.normalisation,
+        "inference_model": config.evaluation.model,
         "inference_statistics": config.model.inference_statistics,
         "pretrained": config.model.pretrained,
         "training_dtype": config.model.dtype,

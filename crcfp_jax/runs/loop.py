@@ -51,7 +51,7 @@ class Trainer:
         self.key = parallel.run_key(config.seed, self.mesh)
         self.main_process = jax.process_index() == 0
         self.settings = settings(self.parts)
-        self.checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
+        self.checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, model=config.evaluation.model)
         self.validator = Validator(self.parts, workdir)
         self.loader: TrainingIterator = training_loader(
             self.parts.data_set,
@@ -100,14 +100,13 @@ class Trainer:
                 if pictured or saved:
                     monitor.flush()  # nothing is saved that is not finite
                     self.seconds = time.monotonic() - started
-                    stats = self.validator.inference_statistics(self.state)
-                    variables = {"params": self.state.params, "batch_stats": stats}
+                    variables = self.validator.inference_variables(self.state)
                     scores = self.validator.show(
                         step, variables, writer, progress, evaluated=evaluated, pictured=pictured
                     )
                     if saved:
                         data = {"loader": self.loader.get_state(), "seconds": self.seconds}
-                        self.checkpoints.save(self.state, stats, data, self.settings, scores)
+                        self.checkpoints.save(self.state, variables["batch_stats"], data, self.settings, scores)
                 if stop:
                     raise Interrupted(
                         f"stopped by SIGTERM after step {step}, which is saved; run the command again to go on"

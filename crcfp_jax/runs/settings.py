@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.config import CHANGEABLE, default
+from crcfp_jax.methods.systems.registry import METHODS
 from crcfp_jax.runs.parts import Parts
 
 
@@ -35,9 +36,16 @@ def check_rules(stored: dict, folder: Path) -> None:
     """Refuses to train on with what an older version trained by rules that the settings don't tell of.
 
     Raises:
-        UserError: feature dropout, running variance and weight decay, or scheme 2, were others.
+        UserError: feature dropout, running variance and weight decay, or scheme 2, were others, or a teacher lacked
+            batch statistics.
     """
     check_scheme(stored, folder)
+    method = METHODS.get(stored.get("method"))
+    if method is not None and method.teacher_decay and "model" not in stored.get("evaluation", {}):
+        raise UserError(
+            f"{folder} was trained by an older version, whose teacher had no batch statistics to go on with: `python "
+            f"-m crcfp_jax.evaluate --workdir {folder}` evaluates it as it is; to train, give another --workdir"
+        )
     if is_older(stored):
         raise UserError(
             f"{folder} was trained by an older version, by other rules (feature dropout, running variance, weight "

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.typing import VariableDict
 
 from crcfp_jax.common.drawing import save_picture
 from crcfp_jax.common.words import METRICS
@@ -38,15 +39,20 @@ class Validator:
             )
             self._recalibration = Recalibration(parts.network(), windows)
 
-    def inference_statistics(self, state: TrainState) -> Any:
-        """The batch statistics that inference uses, placed as the state's own: these, or recalibrated ones."""
+    def inference_variables(self, state: TrainState) -> VariableDict:
+        """The variables that inference uses, the student's or the teacher's, placed as the state's own.
+
+        Their batch statistics are the running ones, or recalibrated ones.
+        """
+        variables = state.inference(self._parts.config.evaluation.model)
         if self._recalibration is None:
-            return state.batch_stats
-        return jax.tree.map(
+            return variables
+        stats = jax.tree.map(
             lambda own, new: jax.make_array_from_process_local_data(own.sharding, new),
-            state.batch_stats,
-            self._recalibration(parallel.local_copy(state.variables)),
+            variables["batch_stats"],
+            self._recalibration(parallel.local_copy(variables)),
         )
+        return variables | {"batch_stats": stats}
 
     def evaluate(
         self, variables: Any, records: Sequence[Record], **options: Any

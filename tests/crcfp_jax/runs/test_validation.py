@@ -28,7 +28,7 @@ def state_of(parts):
 
 
 def variables_of(scorer, state):
-    return {"params": state.params, "batch_stats": scorer.inference_statistics(state)}
+    return scorer.inference_variables(state)
 
 
 def test_where_nothing_is_held_out_labelled_training_images_are_drawn(parts, tmp_path):
