@@ -11,15 +11,17 @@ from jax import lax
 from jax.export import is_symbolic_dim
 from jaxtyping import Array, Float
 
+from crcfp_jax.models.layers.padding import Padding, pads
+
 # As torchvision's ResNet: normal with variance 2 / (output channels * kernel area), not truncated.
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 CACHE = 4 * 2**20  # bytes of a running sum that is kept in a CPU's cache; measured, not critical
 
 
 class Convolution(nn.Module):
-    """A square convolution without bias, padded as PyTorch pads: `dilation * (size - 1) // 2` on every side.
+    """A square convolution without bias.
 
-    `SAME` padding differs from that where the stride is 2, and pretrained weights would then be off by a pixel.
+    Paddings differ where the stride is 2: with the wrong one, pretrained weights would be off by a pixel.
     The kernel is kept as [height, width, input, output] in float32 and cast to `dtype` for the computation.
     """
 
@@ -27,20 +29,25 @@ class Convolution(nn.Module):
     size: int = 1  # kernel height and width
     stride: int = 1
     dilation: int = 1
+    padding: Padding = "torch"
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "*streams b h w c"]) -> Float[Array, "*streams b out_h out_w features"]:
         kernel = self.param("kernel", KERNEL_INIT, (self.size, self.size, inputs.shape[-1], self.features))
         images = inputs.astype(self.dtype).reshape(-1, *inputs.shape[-3:])
-        outputs = convolve(images, kernel, self.stride, self.dilation)
+        outputs = convolve(images, kernel, self.stride, self.dilation, self.padding)
         return outputs.reshape(*inputs.shape[:-3], *outputs.shape[1:])
 
 
 def convolve(
-    inputs: Float[Array, "n h w c"], kernel: Float[Array, "size size c features"], stride: int = 1, dilation: int = 1
+    inputs: Float[Array, "n h w c"],
+    kernel: Float[Array, "size size c features"],
+    stride: int = 1,
+    dilation: int = 1,
+    padding: Padding = "torch",
 ) -> Float[Array, "n out_h out_w features"]:
-    """Convolves in the type of `inputs` with PyTorch's symmetric padding; the output has ceil(h / stride) rows.
+    """Convolves in the type of `inputs`; the output has ceil(h / stride) rows.
 
     On a GPU or TPU this is XLA's convolution (cuDNN). On a CPU some convolutions run faster as matrix products: XLA
     computes bfloat16 convolutions in float32, but bfloat16 products at twice that speed where the processor has
@@ -49,7 +56,7 @@ def convolve(
     """
     size = kernel.shape[0]
     as_products = size == 1 or (stride == 1 and (dilation > 1 or inputs.dtype == jnp.bfloat16))
-    convolution = functools.partial(_convolution, stride=stride, dilation=dilation)
+    convolution = functools.partial(_convolution, stride=stride, dilation=dilation, padding=padding)
     products = functools.partial(_products, stride=stride, dilation=dilation)
     if as_products and _symbolic(inputs.shape):
         return lax.platform_dependent(inputs, kernel, cpu=products, default=convolution)
@@ -58,16 +65,29 @@ def convolve(
     return convolution(inputs, kernel)
 
 
-def _convolution(inputs, kernel, stride, dilation):
-    padding = dilation * (kernel.shape[0] - 1) // 2
+def _convolution(inputs, kernel, stride, dilation, padding):
+    size, sides = kernel.shape[0], "VALID"
+    if padding == "same" and stride > 1:
+        inputs = pad(inputs, size, stride, dilation, padding)
+    else:
+        sides = (pads(0, size=size, stride=stride, dilation=dilation, padding="torch"),) * 2
     return lax.conv_general_dilated(
         inputs,
         kernel.astype(inputs.dtype),
         window_strides=(stride, stride),
-        padding=((padding, padding), (padding, padding)),
+        padding=sides,
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+def pad(
+    inputs: Float[Array, "n h w c"], size: int, stride: int, dilation: int, padding: Padding
+) -> Float[Array, "n padded_h padded_w c"]:
+    """Images with the zeros around them that a convolution needs; symbols may stand for their shape."""
+    of_kernel = {"size": size, "stride": stride, "dilation": dilation, "padding": padding}
+    rows, columns = ((*pads(length, **of_kernel), 0) for length in inputs.shape[1:3])
+    return lax.pad(inputs, jnp.zeros((), inputs.dtype), ((0, 0, 0), rows, columns, (0, 0, 0)))
 
 
 def _products(inputs, kernel, stride, dilation):
