@@ -61,7 +61,7 @@ def convolve(
     if as_products and _symbolic(inputs.shape):
         return lax.platform_dependent(inputs, kernel, cpu=products, default=convolution)
     if as_products and jax.default_backend() == "cpu":
-        return products(inputs, _vary_like(kernel, inputs))
+        return products(inputs, vary_like(kernel, inputs))
     return convolution(inputs, kernel)
 
 
@@ -96,8 +96,8 @@ def _products(inputs, kernel, stride, dilation):
     return sum_of_products(inputs[:, : ends[0] : stride, : ends[1] : stride], kernel, dilation)
 
 
-def _vary_like(kernel: Array, inputs: Array) -> Array:
-    """Types a replicated kernel as varying over the axes of shard_map that the inputs vary over.
+def vary_like(kernel: Array, inputs: Array) -> Array:
+    """Types a replicated array as varying over the axes of shard_map that the inputs vary over.
 
     JAX does that by itself where it differentiates by itself, and adds the gradients of the replicas up in return; a
     derivative of one's own has to take a kernel of the type that its gradient has. Adding a zero that varies does it

