@@ -22,14 +22,13 @@ import torch
 import torch.nn.functional as F
 from monai.inferers import sliding_window_inference
 
-from crcfp_jax.models.encoders.pixels import normalise
+from crcfp_jax.models.encoders.pixels import IMAGENET, normalise
 from crcfp_jax.models.network import Network
 from crcfp_jax.slides.engine import predict_canvas
 from crcfp_jax.slides.strips import slab_height
 from data_pipelines.tiling import Tiling, choose_windows, window_step
 
 SIDE, OVERLAP, CLASSES = 320, 0.25, 5
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Picture:
@@ -44,13 +43,15 @@ class Picture:
 
 def ours(pixels: np.ndarray, batch_size: int) -> tuple[Callable[[], int], Callable[[], int]]:
     """Functions that predict the picture, and run the bare network on as many windows; they return the windows."""
-    network = Network(CLASSES, decoder="v3plus", output_stride=16, projection_dim=0)
+    network = Network(CLASSES, "resnet50", decoder="v3plus", output_stride=16, projection_dim=0)
     keys = jax.random.split(jax.random.key(0), 1)
     variables = network.init(jax.random.key(0), np.zeros((1, SIDE, SIDE, 3), np.float32), keys, method="initialise")
 
     @jax.jit
     def forward(variables, windows):
-        return {"probabilities": jax.nn.softmax(network.apply(variables, normalise(windows), train=False))}
+        return {
+            "probabilities": jax.nn.softmax(network.apply(variables, normalise(windows, network.pixels), train=False))
+        }
 
     tiling = Tiling(*pixels.shape[:2], SIDE, window_step(SIDE, OVERLAP))
     windows = choose_windows(tiling, lambda top, left: True)
@@ -76,7 +77,7 @@ def monai(pixels: np.ndarray, batch_size: int) -> tuple[Callable[[], int], Calla
     """The same in PyTorch; uint8 goes to the device once, as a whole."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = pytorch_step.Network(CLASSES).eval().to(device, memory_format=torch.channels_last)
-    mean, deviation = (torch.tensor(values, device=device).reshape(1, 3, 1, 1) for values in (MEAN, DEVIATION))
+    mean, deviation = (torch.tensor(values, device=device).reshape(1, 3, 1, 1) for values in vars(IMAGENET).values())
     count = len(Tiling(*pixels.shape[:2], SIDE, window_step(SIDE, OVERLAP)).tops) ** 2 // batch_size
     seen = 0
 

@@ -57,7 +57,9 @@ def figures(workdir: Path) -> dict[str, float]:
 
     @jax.jit
     def by_own_statistics(windows):
-        logits, _ = parts.network().apply(variables, normalise(windows), train=True, mutable=["batch_stats"])
+        network = parts.network()
+        images = normalise(windows, network.pixels)
+        logits, _ = network.apply(variables, images, train=True, mutable=["batch_stats"])
         return jax.nn.softmax(logits, axis=-1)
 
     plain = parts.evaluator(variables)

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from crcfp_jax.common import settings_table
 from crcfp_jax.common.pixel_size import PLAUSIBLE
 from crcfp_jax.common.rules import (
+    channels,
     count,
     fraction,
     interval,
@@ -63,10 +64,11 @@ SECTIONS = {
         "blur_probability": Key(0.5, share),
     },
     "model": {
-        "backbone": Key("resnet50", name),  # resnet18, resnet34, resnet50 (paper), resnet101 (paper, Table 3)
+        "backbone": Key("resnet50", name),  # (paper); resnet101 (Table 3), efficientnet_lite0, ...
         "decoder": Key("v3", one_of("v3", "v3plus")),  # v3 (paper), v3plus (release)
         "output_stride": Key(16, one_of(8, 16)),  # release; 8 doubles time and memory and shows finer detail with v3
-        "width": Key(64, multiple_of(4)),  # channels of the stem; below 64 every layer shrinks in proportion
+        "width": Key(64, multiple_of(4)),  # channels of a ResNet's stem; below 64 its layers shrink in proportion
+        "decoder_width": Key(256, multiple_of(16)),  # channels of the decoder's features (DeepLab)
         "projection_dim": Key(128, count),  # channels of the projector's output (paper)
         "projection_hidden": Key(0, not_negative),  # channels between its two layers; 0: as projection_dim (paper)
         "normalisation": Key("batch", one_of("batch", "group")),  # group: 16 channels each
@@ -75,7 +77,9 @@ SECTIONS = {
         "running_streams": Key("all", one_of("all", "labelled")),  # what feeds the running statistics
         "inference_statistics": Key("running", one_of("running", "recalibrated")),  # on training images
         "recalibration_images": Key(256, count),  # crops averaged over for 'recalibrated'
-        "pretrained": Key("timm/resnet50.tv_in1k", may_change=True),  # file, hub name, or '': random weights
+        "pretrained": Key("timm/resnet50.tv_in1k", may_change=True),  # file, hub name, package:NAME, or '': random
+        "pixel_mean": Key((), channels(share)),  # from 0 to 1, that the weights expect; (): what is known of them
+        "pixel_deviation": Key((), channels(positive)),  # likewise
         "rematerialise": Key(False, may_change=True),  # backbone's activations twice: less memory, more time
         "dtype": Key("bfloat16", one_of("float32", "bfloat16")),  # of activations; the rest stays float32
     },
@@ -197,6 +201,7 @@ def small() -> ConfigDict:
     c.model.backbone = "resnet18"
     c.model.decoder = "v3plus"
     c.model.width = 32
+    c.model.decoder_width = 128
     c.model.pretrained = ""
     c.model.dtype = "float32"
     c.weights.warmup = 0.2

@@ -93,6 +93,17 @@ def interval(each: Rule) -> Rule:
     return rule
 
 
+def channels(each: Rule) -> Rule:
+    """Three numbers that `each` lets pass, or none."""
+
+    def rule(value: Any) -> str | None:
+        if len(value) not in (0, 3):
+            return "is not a number for each channel: give three, of red, green and blue, or ()"
+        return _first_wrong(value, each)
+
+    return rule
+
+
 def several(each: Rule) -> Rule:
     """One or more values that `each` lets pass."""
 

@@ -17,7 +17,8 @@ from crcfp_jax.models.network import Network
 def _probabilities(
     network: Network, variables: VariableDict, windows: UInt8[Array, "n s s 3"]
 ) -> Float[Array, "n s s c"]:
-    return jax.nn.softmax(network.apply(variables, normalise(windows), train=False), axis=-1)
+    images = normalise(windows, network.pixels)
+    return jax.nn.softmax(network.apply(variables, images, train=False), axis=-1)
 
 
 def make_evaluator(

@@ -42,7 +42,7 @@ class Recalibration:
         def average(variables: VariableDict, batches: UInt8[Array, "k n s s 3"]) -> Any:
             def statistics(windows: UInt8[Array, "n s s 3"]) -> Any:
                 _, updated = forgetful.apply(
-                    variables, normalise(windows), train=True, mutable=["batch_stats"], method="encode"
+                    variables, normalise(windows, network.pixels), train=True, mutable=["batch_stats"], method="encode"
                 )
                 return updated["batch_stats"]
 

@@ -21,13 +21,13 @@ from crcfp_jax.runs.restore import restore_variables
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(network: Network, variables: VariableDict, windows: UInt8[Array, "n s s 3"]) -> Float[Array, "n h w c"]:
-    features = network.apply(variables, normalise(windows), train=False, method="encode")
+    features = network.apply(variables, normalise(windows, network.pixels), train=False, method="encode")
     return features.astype(jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _context(network: Network, variables: VariableDict, windows: UInt8[Array, "n s s 3"]) -> dict[str, Array]:
-    features = network.apply(variables, normalise(windows), train=False, method="encode")
+    features = network.apply(variables, normalise(windows, network.pixels), train=False, method="encode")
     cells = network.apply(variables, features, method="context")
     found = {"shared": cells.astype(jnp.float32)}
     if "projector" in variables["params"]:

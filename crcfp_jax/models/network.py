@@ -7,27 +7,30 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
-from crcfp_jax.common.errors import UserError
-from crcfp_jax.models.decoders.deeplab import Decoder, Length, resize
-from crcfp_jax.models.encoders.resnet import BACKBONES, STANDARD_WIDTH, ResNet
+from crcfp_jax.models.decoders.deeplab import STANDARD_WIDTH, Decoder, resize
+from crcfp_jax.models.encoders.family import EncoderOptions
+from crcfp_jax.models.encoders.pixels import IMAGENET, Pixels
+from crcfp_jax.models.encoders.registry import check_encoder, choose_pixels, find_family
 from crcfp_jax.models.heads import AuxiliaryClassifiers, Classifier, Projector
 from crcfp_jax.models.layers.normalisation import Normalisation
+from crcfp_jax.models.layers.padding import Length
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class Network(nn.Module):
-    """DeepLab on a ResNet, with the heads of CRCFP.
+    """DeepLab on an encoder, with the heads of CRCFP.
 
     Every method is used through `apply(variables, ..., method=...)`. Parameters come in the groups 'backbone',
     'decoder', 'classifier', 'projector' and 'auxiliary'. `encode` has no random part.
     """
 
     num_classes: int
-    backbone: str = "resnet50"
+    backbone: str  # of the registry of encoders
     decoder: str = "v3"
     output_stride: int = 8
-    width: int = STANDARD_WIDTH
+    width: int = 64  # of encoders that have widths
+    decoder_width: int = STANDARD_WIDTH  # channels of the decoder's features
     projection_dim: int = 128  # 0: no projector
     projection_hidden: int = 0  # 0: as projection_dim
     perturbations: tuple[tuple[str, int], ...] = ()  # kinds, and auxiliary classifiers of each
@@ -36,14 +39,17 @@ class Network(nn.Module):
     rematerialise: bool = False  # trade time for memory in the backbone's gradient
     dtype: Any = jnp.float32  # of activations
     axis_name: str | None = None  # replicas that share batch statistics
+    pixels: Pixels = IMAGENET  # statistics that the encoder's weights expect of images
 
     def setup(self):
         normalisation = Normalisation(self.normalisation, self.momentum, self.axis_name, self.dtype)
-        shared = {"normalisation": normalisation, "width": self.width, "dtype": self.dtype}
-        self.backbone_layers = ResNet(
-            self.backbone, self.output_stride, rematerialise=self.rematerialise, **shared, name="backbone"
+        options = EncoderOptions(
+            self.backbone, self.output_stride, self.width, normalisation, self.rematerialise, self.dtype
         )
-        self.decoder_layers = Decoder(self.decoder, self.output_stride, **shared, name="decoder")
+        self.backbone_layers = find_family(self.backbone).build(options, "backbone")
+        self.decoder_layers = Decoder(
+            self.decoder, self.output_stride, normalisation, self.decoder_width, self.dtype, name="decoder"
+        )
         self.classifier = Classifier(self.num_classes)
         self.projector = Projector(self.projection_dim, self.projection_hidden, self.dtype)
         self.auxiliary_classifiers = AuxiliaryClassifiers(self.perturbations, self.num_classes, name="auxiliary")
@@ -66,8 +72,8 @@ class Network(nn.Module):
         normalised by its own statistics, and the updated statistics have that leading axis. The values are those of
         `jax.vmap` over it, which is slower on a CPU.
         """
-        low, high = self.backbone_layers(images.astype(self.dtype), train=train)
-        return self.decoder_layers(low, high, train=train)
+        maps = self.backbone_layers(images.astype(self.dtype), train=train)
+        return self.decoder_layers(maps[4], maps[self.output_stride], train=train)
 
     def classify(self, features: Float[Array, "b h w c"]) -> Float[Array, "b h w num_classes"]:
         """Features to float32 logits at the same resolution."""
@@ -129,14 +135,14 @@ def build_network(model: ConfigDict, num_classes: int, axis_name: str | None = N
     Raises:
         UserError: a backbone that there isn't.
     """
-    if model.backbone not in BACKBONES:
-        raise UserError(f"config.model.backbone={model.backbone!r} is unknown; known: {', '.join(BACKBONES)}")
+    check_encoder(model)
     return Network(
         num_classes=num_classes,
         backbone=model.backbone,
         decoder=model.decoder,
         output_stride=model.output_stride,
         width=model.width,
+        decoder_width=model.decoder_width,
         projection_dim=model.projection_dim,
         projection_hidden=model.projection_hidden,
         normalisation=model.normalisation,
@@ -144,4 +150,5 @@ def build_network(model: ConfigDict, num_classes: int, axis_name: str | None = N
         rematerialise=model.rematerialise,
         dtype=DTYPES[model.dtype],
         axis_name=axis_name,
+        pixels=choose_pixels(model),
     )

@@ -25,7 +25,7 @@ def network_outputs(network: Network, variables: VariableDict, images: UInt8[Arr
         auxiliary classifiers.
     """
     height, width = images.shape[1:3]
-    features = network.apply(variables, normalise(images), train=False, method="encode")
+    features = network.apply(variables, normalise(images, network.pixels), train=False, method="encode")
     logits = network.apply(variables, features, method="classify")
     outputs = {"probabilities": jax.nn.softmax(resize_logits(logits, height, width), axis=-1)}
     if network.perturbations:

@@ -18,10 +18,11 @@ def card_text(card: Mapping[str, Any]) -> str:
 
 def _introduction(card: Mapping[str, Any]) -> str:
     classes, data = len(card["classes"]), card["data"]
+    stem = f"{card['width']} channels in its stem, " if card["width"] else ""
     return f"""# {card["name"]}
 
 Segments H&E histology into {classes} classes, pixel by pixel. {_FAMILIES[card["decoder"]]} on {card["backbone"]} \
-({card["width"]} channels in its stem, output stride {card["output_stride"]}), trained on {data["name"]} with the \
+({stem}output stride {card["output_stride"]}, {card["decoder_width"]} features), trained on {data["name"]} with the \
 method `{card["method"]}` of crcfp-jax: labels of {data["fraction"]} of the training {data["split_unit"]}s, seed \
 {data["seed"]}, step {card["step"]}.
 
@@ -139,7 +140,8 @@ def _licence(card: Mapping[str, Any]) -> str:
         lines[-1] += " Who gives it on has to decide, in view of what it was made from:"
     lines += ["", f"- data set {data}: {licence['data']}"]
     if licence["pretrained"]:
-        lines.append(f"- pretrained weights {licence['pretrained']}: see their publisher's terms")
+        terms = licence["pretrained_terms"] or "see their publisher's terms"
+        lines.append(f"- pretrained weights {licence['pretrained']}: {terms}")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error
-from crcfp_jax.models.encoders.pixels import DEVIATION, MEAN
+from crcfp_jax.models.encoders.registry import find_family
 from crcfp_jax.portable_model.card import FORMAT
 from crcfp_jax.runs.parts import Parts
 from crcfp_jax.runs.versions import versions
@@ -44,6 +44,8 @@ def describe_run(
         licence: that the exporter chose, or None.
     """
     config, network, data_set = parts.config, parts.network(), parts.data_set
+    family = find_family(config.model.backbone)
+    published = family.published.get(config.model.pretrained)
     return {
         "format": FORMAT,
         "name": name,
@@ -52,13 +54,14 @@ def describe_run(
         "window": config.data.side,
         "overlap": OVERLAP,
         "stride": network.feature_stride,
-        "normalisation": {"mean": list(MEAN), "deviation": list(DEVIATION)},
+        "normalisation": {"mean": list(network.pixels.mean), "deviation": list(network.pixels.deviation)},
         "inputs": INPUTS,
         "method": config.method,
         "backbone": config.model.backbone,
         "decoder": config.model.decoder,
         "output_stride": config.model.output_stride,
-        "width": config.model.width,
+        "width": None if family.width is None else config.model.width,
+        "decoder_width": config.model.decoder_width,
         "normalisation_layers": config.model.normalisation,
         "inference_model": config.evaluation.model,
         "inference_statistics": config.model.inference_statistics,
@@ -77,6 +80,7 @@ def describe_run(
             "stated": licence is not None,
             "data": DATA_LICENCES.get(data_set.name, NO_LICENCE),
             "pretrained": config.model.pretrained or None,
+            "pretrained_terms": f"{published.licence} ({published.remark})" if published else None,
         },
         "intended_use": INTENDED_USE,
         "created_with": f"crcfp-jax {versions()['crcfp-jax']}",

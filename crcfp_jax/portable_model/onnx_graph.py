@@ -9,8 +9,7 @@ import onnx
 from flax.typing import VariableDict
 from jaxtyping import UInt8
 
-from crcfp_jax.models.decoders.deeplab import RATES
-from crcfp_jax.models.encoders.pixels import DEVIATION, MEAN
+from crcfp_jax.models.decoders.deeplab import rates
 from crcfp_jax.models.encoders.resnet import BACKBONES, block_specs
 from crcfp_jax.models.network import Network
 from crcfp_jax.portable_model.onnx_layers import Layers
@@ -31,8 +30,8 @@ def export_onnx(network: Network, variables: VariableDict, card: Mapping[str, An
     images = layers.node("Transpose", [layers.node("Cast", ["images"], to=onnx.TensorProto.FLOAT)], perm=[0, 3, 1, 2])
     # As x / 255, then (x - mean) / deviation.
     x = layers.node("Div", [images, layers.constant(255.0)])
-    x = layers.node("Sub", [x, layers.constant(MEAN, (1, 3, 1, 1))])
-    x = layers.node("Div", [x, layers.constant(DEVIATION, (1, 3, 1, 1))])
+    x = layers.node("Sub", [x, layers.constant(network.pixels.mean, (1, 3, 1, 1))])
+    x = layers.node("Div", [x, layers.constant(network.pixels.deviation, (1, 3, 1, 1))])
     low, high = _backbone(layers, network, x)
     features = _decoder(layers, network, low, high)
     logits = layers.dense(features, *(variables["params"]["classifier"]["logits"][part] for part in ("kernel", "bias")))
@@ -76,7 +75,7 @@ def _decoder(layers: Layers, network: Network, low: str, high: str) -> str:
         return layers.relu(layers.convolution(x, f"decoder/{name}/conv", f"decoder/{name}/bn", dilation=dilation))
 
     branches = [unit(high, "pyramid/pointwise")]
-    branches += [unit(high, f"pyramid/atrous_{rate}", rate) for rate in RATES[network.output_stride]]
+    branches += [unit(high, f"pyramid/atrous_{rate}", rate) for rate in rates(network.output_stride)]
     pooled = layers.node("ReduceMean", [high, layers.integers([2, 3])], keepdims=1)
     pooled = unit(pooled, "pyramid/image_pooling")
     branches.append(layers.node("Expand", [pooled, layers.node("Shape", [branches[0]])]))

@@ -8,12 +8,19 @@ from ml_collections import ConfigDict
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.config import CHANGEABLE, default
 from crcfp_jax.methods.systems.registry import METHODS
+from crcfp_jax.models.encoders.pixels import IMAGENET
 from crcfp_jax.runs.parts import Parts
 
 
 def settings(parts: Parts) -> dict:
-    """The settings as JSON, with the data set's fingerprint: what a checkpoint remembers of its run."""
-    return json.loads(parts.config.to_json()) | {"data_fingerprint": parts.data_set.fingerprint}
+    """The settings as JSON, with the data set's fingerprint: what a checkpoint remembers of its run.
+
+    The pixel statistics are told in numbers, also where they are those of the weights: a run that goes on without its
+    pretrained file, or under another version, still sees its images as before.
+    """
+    values, pixels = json.loads(parts.config.to_json()), parts.network().pixels
+    values["model"] |= {"pixel_mean": list(pixels.mean), "pixel_deviation": list(pixels.deviation)}
+    return values | {"data_fingerprint": parts.data_set.fingerprint}
 
 
 def load_config(values: dict, source: Path) -> ConfigDict:
@@ -72,7 +79,8 @@ def _in_present_terms(values: dict) -> dict:
     """Stored settings in the words of this version.
 
     The whole view was a share of a tile's sides, not a scale; the oldest runs flipped left and right only, when there
-    was no choice. The learning rate of all but the backbone was a multiple, not a group of parameters.
+    was no choice. The learning rate of all but the backbone was a multiple, not a group of parameters. The decoder had
+    four times the stem's channels, and every encoder was a ResNet, when it had no width of its own.
     """
     data, defaults = {"flips": "horizontal"} | dict(values.get("data", {})), default().data
     if is_older(values):
@@ -84,7 +92,12 @@ def _in_present_terms(values: dict) -> dict:
     multiplier = optimizer.pop("head_multiplier", 1.0)
     if multiplier != 1:
         optimizer["groups"] = [["backbone/.*", 1.0], [".*", multiplier]]
-    return values | {"data": data, "optimizer": optimizer}
+    values = values | {"data": data, "optimizer": optimizer}
+    if "model" in values and "decoder_width" not in values["model"]:
+        model = {"width": default().model.width} | dict(values["model"])
+        pixels = {"pixel_mean": list(IMAGENET.mean), "pixel_deviation": list(IMAGENET.deviation)}
+        values |= {"model": model | {"decoder_width": 4 * model["width"]} | pixels}
+    return values
 
 
 def _flat(values: dict, prefix: str = "") -> dict[str, object]:

@@ -39,17 +39,18 @@ def start_run(parts: Parts, workdir: Path, checkpoints: Checkpoints, mesh: Mesh,
     """
     steps, total = checkpoints.steps(), parts.config.train.steps
     notes = _check_folder(parts, workdir, checkpoints, steps)
-    left_out = None
+    dropped = None
     if previous_checkpoint:
         if len(steps) < 2:
             raise UserError(f"--previous_checkpoint: {checkpoints.folder} has no checkpoint before the newest")
-        left_out = steps.pop()
+        dropped = steps.pop()
     if steps and steps[-1] > total:
         raise UserError(
             f"{workdir} is at step {steps[-1]} already, past config.train.steps={total}: raise it or give another "
             "--workdir"
         )
-    pretrained = None if steps else _pretrained(parts)
+    pretrained, left_out = (None, []) if steps else _pretrained(parts)
+    notes += left_out
     sharding = parallel.replicated(mesh)
     state = create_state(
         parts.network(), parts.method, parts.config, parts.optimizer, sharding=sharding, pretrained=pretrained
@@ -57,8 +58,8 @@ def start_run(parts: Parts, workdir: Path, checkpoints: Checkpoints, mesh: Mesh,
     loader_state, seconds = None, 0.0
     if steps:
         state, data = checkpoints.restore(steps[-1], state)
-        if left_out is not None:
-            checkpoints.discard_from(left_out)
+        if dropped is not None:
+            checkpoints.discard_from(dropped)
         loader_state, seconds = data["loader"], data["seconds"]
         notes.append(f"resumed from step {steps[-1]}")
     if jax.process_index() == 0:
@@ -84,14 +85,14 @@ def _check_folder(parts: Parts, workdir: Path, checkpoints: Checkpoints, steps: 
     return check_resumable(before, settings(parts), workdir)
 
 
-def _pretrained(parts: Parts) -> Any:
-    """Weights that the backbone starts from, or None for random ones."""
+def _pretrained(parts: Parts) -> tuple[Any, list[str]]:
+    """Variables to start from, or None for random ones, and what the user may want to know of their file."""
     config = parts.config
     if not config.model.pretrained:
-        return None
+        return None, []
     network, side = parts.network(), config.data.side
     random = jax.jit(lambda key: initialise_variables(network, key, side))(jax.random.key(config.seed))
-    return load_pretrained(config.model.pretrained, jax.tree.map(np.asarray, random))
+    return load_pretrained(config.model, jax.tree.map(np.asarray, random))
 
 
 def _set_aside_result(workdir: Path, step: int) -> None:

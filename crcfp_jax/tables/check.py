@@ -9,7 +9,7 @@ from ml_collections import ConfigDict, config_flags
 from crcfp_jax.common.command import parse_flags
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json
-from crcfp_jax.models.encoders.pretrained import find_file
+from crcfp_jax.models.encoders.sources import find_file
 from crcfp_jax.runs.parts import assemble, build_learner
 from crcfp_jax.runs.settings import check_resumable, settings
 from crcfp_jax.tables.definitions import METHOD_OF, Data, Table
@@ -88,8 +88,10 @@ def check_runs(grid: Grid, folder: GridFolder, *, build: bool) -> dict[str, int]
             _check_run_folder(folder.run(run.name), settings(parts))
     if build:
         open_runs = [config for run, config in configs.items() if folder.state(run.name) != FINISHED]
-        for source in sorted({config.model.pretrained for config in open_runs} - {""}):
-            find_file(source)  # downloads it, where it comes from the hub
+        models = {(config.model.backbone, config.model.pretrained): config.model for config in open_runs}
+        for _, model in sorted(models.items(), key=lambda item: item[0]):
+            if model.pretrained:
+                find_file(model)  # downloads it, where it comes from the hub
     return {run.name: config.train.steps for run, config in configs.items()}
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict
 
-from crcfp_jax.models.encoders.pixels import normalise
+from crcfp_jax.models.encoders.pixels import Pixels, normalise
 
 BLUR_RADIUS = 2  # pixels: the release's 5 x 5 window
 BLUR_SIGMA = (0.1, 2.0)  # pixels (torchvision's default, as in the release)
@@ -60,16 +60,19 @@ def _augment_one(key: Key[Array, ""], image: Float[Array, "h w 3"], *, settings:
     return jnp.where(apply_blur, _blur(image, sigma), image)
 
 
-def augment(keys: Key[Array, " b"], images: UInt8[Array, "b h w 3"], settings: ConfigDict) -> Float[Array, "b h w 3"]:
+def augment(
+    keys: Key[Array, " b"], images: UInt8[Array, "b h w 3"], settings: ConfigDict, pixels: Pixels
+) -> Float[Array, "b h w 3"]:
     """Draws one photometric variant of every image and normalises it.
 
     Args:
         keys: one key per image: an image's variant does not depend on its neighbours in the batch.
         images: uint8 RGB.
         settings: `config.augment`: strengths and probabilities, fixed when the step is traced.
+        pixels: statistics that the encoder expects.
     """
     floats = images.astype(jnp.float32) / 255.0
-    return normalise(jax.vmap(functools.partial(_augment_one, settings=settings))(keys, floats))
+    return normalise(jax.vmap(functools.partial(_augment_one, settings=settings))(keys, floats), pixels)
 
 
 def weakened(settings: ConfigDict) -> ConfigDict:

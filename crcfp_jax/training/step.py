@@ -75,7 +75,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Mapping[str, Array], key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        images = draw_streams(method, batch, key, config.augment, axis_name)
+        images = draw_streams(method, batch, key, config.augment, network.pixels, axis_name)
         teacher, seen_by_teacher = None, {}
         if of_teacher:
             teacher = Heads(network, state.teacher, axis_name)

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.methods.randomness import draw_purposes, example_keys
 from crcfp_jax.methods.systems.definition import LABELLED, Method
-from crcfp_jax.models.encoders.pixels import normalise
+from crcfp_jax.models.encoders.pixels import Pixels, normalise
 from crcfp_jax.models.layers.normalisation import pool_statistics
 from crcfp_jax.models.network import Network
 from crcfp_jax.training.augment import augment, weakened
@@ -37,13 +37,19 @@ def check_statistics(settings: ConfigDict) -> None:
 
 
 def draw_streams(
-    method: Method, batch: Mapping[str, Array], key: Key[Array, ""], settings: ConfigDict, axis_name: str | None
+    method: Method,
+    batch: Mapping[str, Array],
+    key: Key[Array, ""],
+    settings: ConfigDict,
+    pixels: Pixels,
+    axis_name: str | None,
 ) -> dict[str, Float[Array, "_ s s 3"]]:
     """Augments and normalises the labelled crops and every stream of a method; equal augmentation is one call.
 
     Args:
         key: of the step.
         settings: `config.augment`.
+        pixels: statistics that the encoder expects.
 
     Returns:
         Images by stream, the labelled crops' first.
@@ -59,9 +65,11 @@ def draw_streams(
                 example_keys(key, purposes[stream.name], len(own), axis_name)
                 for stream, own in zip(chosen, images, strict=True)
             ]
-            varied = augment(jnp.concatenate(keys), jnp.concatenate(images), strengths)
+            varied = augment(jnp.concatenate(keys), jnp.concatenate(images), strengths, pixels)
             drawn |= zip([stream.name for stream in chosen], split_like(varied, images), strict=True)
-    plain = {stream.name: normalise(batch[stream.source]) for stream in streams if stream.augmentation == "none"}
+    plain = {
+        stream.name: normalise(batch[stream.source], pixels) for stream in streams if stream.augmentation == "none"
+    }
     return {stream.name: (drawn | plain)[stream.name] for stream in streams}
 
 

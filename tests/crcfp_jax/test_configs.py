@@ -36,6 +36,7 @@ def test_a_shipped_config_builds_and_traces_shrunk(name):
     config.data.side = 64
     config.model.backbone = "resnet18"
     config.model.width = 8
+    config.model.decoder_width = 32
     config.train.batch_size = config.train.unlabelled_batch_size = 2
     config.contrastive.negatives = config.cdcl.negatives = 16
     metrics = trace(config)

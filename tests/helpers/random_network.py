@@ -9,7 +9,9 @@ from crcfp_jax.models.network import Network
 
 def random_network(**settings):
     """The network, with three classes, and its variables on the host."""
-    network = Network(**{"num_classes": 3, "backbone": "resnet18", "width": 4, "projection_dim": 8} | settings)
+    network = Network(
+        **{"num_classes": 3, "backbone": "resnet18", "width": 4, "decoder_width": 16, "projection_dim": 8} | settings
+    )
     key = jax.random.key(0)
     initialise = jax.jit(lambda key: network.init(key, jnp.zeros((1, 32, 32, 3)), key[None], method="initialise"))
     return network, with_noise({"batch_stats": {}} | initialise(key))

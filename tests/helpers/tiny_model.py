@@ -23,6 +23,7 @@ def make_model(folder, *, perturbations=(("dropout", 2),), side=SIDE, microns_pe
         decoder="v3plus",
         output_stride=16,
         width=8,
+        decoder_width=32,
         projection_dim=0,
         perturbations=perturbations,
     )

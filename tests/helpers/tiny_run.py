@@ -14,6 +14,7 @@ def get_config():
     c.model.decoder = "v3plus"
     c.model.output_stride = 16
     c.model.width = 8
+    c.model.decoder_width = 32
     c.model.projection_dim = 8
     c.model.pretrained = ""
     c.model.dtype = "float32"

@@ -1,4 +1,4 @@
-"""DeepLab decoders: from backbone outputs to the features that every head shares."""
+"""DeepLab decoders: from an encoder's maps to the features that every head shares."""
 
 from typing import Any
 
@@ -7,14 +7,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from crcfp_jax.models.encoders.resnet import STANDARD_WIDTH
 from crcfp_jax.models.layers.convolution import Convolution
 from crcfp_jax.models.layers.normalisation import Normalisation
+from crcfp_jax.models.layers.padding import Length
 
 DECODERS = ("v3", "v3plus")
-RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # dilation of the atrous branches by output stride (Chen et al. 2017)
+RATES = (6, 12, 18)  # dilations of the atrous branches at an output stride of 16 (Chen et al. 2017)
+STANDARD_WIDTH = 256  # channels
 
-Length = int | Any  # pixels; a symbolic expression while a network is exported for any shape
+
+def rates(output_stride: int) -> tuple[int, ...]:
+    """Dilations of the atrous branches: the same distances in pixels at every output stride."""
+    return tuple(rate * 16 // output_stride for rate in RATES)
 
 
 class ConvolutionUnit(nn.Module):
@@ -56,7 +60,7 @@ class SpatialPyramidPooling(nn.Module):
             return ConvolutionUnit(self.features, **settings, **options)(x, train=train)
 
         branches = [unit(inputs, "pointwise")]
-        for rate in RATES[self.output_stride]:
+        for rate in rates(self.output_stride):
             branches.append(unit(inputs, f"atrous_{rate}", size=3, dilation=rate))
         pooled = jnp.mean(inputs, axis=(-3, -2), keepdims=True, dtype=jnp.float32).astype(self.dtype)
         branches.append(jnp.broadcast_to(unit(pooled, "image_pooling"), branches[0].shape))
@@ -67,22 +71,22 @@ class Decoder(nn.Module):
     """The decoder of DeepLab-v3 (the paper's network) or DeepLab-v3+ (the authors' release).
 
     'v3' (Chen et al. 2017): pyramid pooling, then a 3x3 convolution; features at the output stride.
-    'v3plus' (Chen et al. 2018): the pyramid's output is resized to stride 4, joined with a 48-channel projection of
-    the backbone's first stage, then two 3x3 convolutions; features at stride 4.
+    'v3plus' (Chen et al. 2018): the pyramid's output is resized to stride 4, joined with a projection of the
+    encoder's map there to 48 channels (of 256), then two 3x3 convolutions; features at stride 4.
     """
 
     decoder: str  # one of DECODERS
     output_stride: int
     normalisation: Normalisation
-    width: int = STANDARD_WIDTH  # 64 gives 256 features and a projection to 48
+    width: int = STANDARD_WIDTH  # channels of the features
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self, low: Float[Array, "*streams b h1 w1 c1"], high: Float[Array, "*streams b h4 w4 c4"], *, train: bool
     ) -> Float[Array, "*streams b h w c"]:
-        """Takes the backbone's outputs at stride 4 (`low`) and at the output stride (`high`)."""
-        features = 4 * self.width
+        """Takes the encoder's outputs at stride 4 (`low`) and at the output stride (`high`)."""
+        features = self.width
         settings = {"normalisation": self.normalisation, "dtype": self.dtype}
         x = SpatialPyramidPooling(features, self.output_stride, **settings, name="pyramid")(high, train=train)
         if self.decoder == "v3plus":

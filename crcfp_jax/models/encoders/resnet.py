@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from crcfp_jax.models.encoders.family import EncoderOptions, Family, Published, torch_leaf
+from crcfp_jax.models.encoders.pixels import IMAGENET
 from crcfp_jax.models.layers.convolution import Convolution
 from crcfp_jax.models.layers.normalisation import Normalisation
 
@@ -26,6 +28,7 @@ class BlockSpec(NamedTuple):
 
     stage: int  # 0 to 3
     index: int  # in its stage
+    reached_stride: int  # pixels between neighbours behind it
     stride: int
     first_dilation: int
     dilation: int
@@ -44,9 +47,9 @@ def block_specs(backbone: str, output_stride: int) -> Iterator[BlockSpec]:
         if reached_stride * stride > output_stride:
             dilation, stride = dilation * stride, 1
         reached_stride *= stride
-        yield BlockSpec(stage, 0, stride, first_dilation, dilation)
+        yield BlockSpec(stage, 0, reached_stride, stride, first_dilation, dilation)
         for index in range(1, count):
-            yield BlockSpec(stage, index, 1, dilation, dilation)
+            yield BlockSpec(stage, index, reached_stride, 1, dilation, dilation)
 
 
 class Block(nn.Module):
@@ -95,7 +98,7 @@ class ResNet(nn.Module):
     """The backbone without its classifier.
 
     Layers carry timm's and torchvision's names (`layer1_0` is their `layer1.0`, `downsample_conv` and
-    `downsample_bn` their `downsample.0` and `downsample.1`), which `pretrained` relies on. Convolutions start as in
+    `downsample_bn` their `downsample.0` and `downsample.1`), which `torch_name` relies on. Convolutions start as in
     torchvision; every normalisation scale starts at 1, the last one of a block too (torchvision's default).
     """
 
@@ -109,12 +112,13 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(
         self, images: Float[Array, "*streams b h w 3"], *, train: bool
-    ) -> tuple[Float[Array, "*streams b h1 w1 c1"], Float[Array, "*streams b h4 w4 c4"]]:
-        """Returns the first stage's output (stride 4) and the last stage's (the output stride)."""
+    ) -> dict[int, Float[Array, "*streams b _ _ _"]]:
+        """Returns the last map of every stride, from 4 to the output stride."""
         x = Convolution(self.width, size=7, stride=2, dtype=self.dtype, name="conv1")(images)
         x = nn.relu(self.normalisation(x, train=train, name="bn1"))
         x = max_pool(x)
         block_type = nn.remat(Block, static_argnums=(2,)) if self.rematerialise else Block  # argument 2: train
+        maps = {}
         for spec in block_specs(self.backbone, self.output_stride):
             x = block_type(
                 channels=self.width * 2**spec.stage,
@@ -126,9 +130,8 @@ class ResNet(nn.Module):
                 dtype=self.dtype,
                 name=spec.name,
             )(x, train)
-            if spec.stage == 0:
-                low = x
-        return low, x
+            maps[spec.reached_stride] = x
+        return maps
 
 
 def max_pool(inputs: Float[Array, "*streams b h w c"]) -> Float[Array, "*streams b out_h out_w c"]:
@@ -146,3 +149,38 @@ def max_pool(inputs: Float[Array, "*streams b h w c"]) -> Float[Array, "*streams
         for column in range(3)
     ]
     return functools.reduce(jnp.maximum, shifted).astype(inputs.dtype)
+
+
+_LAYERS = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
+_TORCHVISION = Published(IMAGENET, "BSD-3-Clause", "ImageNet-1k; torchvision's")
+
+
+def torch_name(collection: str, path: tuple[str, ...]) -> str:
+    """timm's and torchvision's names: ('params', ('layer1_0', 'conv1', 'kernel')) to 'layer1.0.conv1.weight'."""
+    *layers, leaf = path
+    names = [_LAYERS.get(layer, layer.replace("_", ".")) for layer in layers]
+    return ".".join([*names, torch_leaf(collection, leaf)])
+
+
+def _build(options: EncoderOptions, name: str) -> ResNet:
+    return ResNet(
+        options.backbone,
+        options.output_stride,
+        options.normalisation,
+        options.width,
+        options.rematerialise,
+        options.dtype,
+        name=name,
+    )
+
+
+FAMILY = Family(
+    backbones=tuple(BACKBONES),
+    build=_build,
+    output_strides=(8, 16),
+    pixels=IMAGENET,
+    name_tables=(torch_name,),
+    no_place=(r"fc\..*", r".*\.num_batches_tracked"),
+    published={f"timm/{backbone}.tv_in1k": _TORCHVISION for backbone in BACKBONES},
+    width=STANDARD_WIDTH,
+)

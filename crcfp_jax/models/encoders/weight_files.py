@@ -63,14 +63,15 @@ def _choose_table(path: Path) -> WeightFile:
         raise DamagedFile("it holds no table of tensors")
     if not usual and len(keys) > 1:
         raise UserError(
-            f"{path} holds tables of tensors under {_list(keys)}: save the one that is meant as a file of its own"
+            f"{path} holds tables of tensors under {list_names(keys)}: save the one that is meant as a file of its own"
         )
     chosen = keys[0]
     beside = [key or "tensors at its top" for key in found.tables if key != chosen] + found.others
-    left_out = f"{_list(beside)} beside {chosen!r}" if chosen and beside else _list(found.others)
+    left_out = f"{list_names(beside)} beside {chosen!r}" if chosen and beside else list_names(found.others)
     return WeightFile(found.tables[chosen], left_out)
 
 
-def _list(names: list[str], most: int = 4) -> str:
+def list_names(names: list[str], most: int = 4) -> str:
+    """Names for a message, shortened where they are many or long."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(name[:40] for name in names[:most]) + more
+    return ", ".join(name[:60] for name in names[:most]) + more

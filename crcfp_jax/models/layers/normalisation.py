@@ -26,6 +26,7 @@ class Normalisation:
     momentum: float = 0.9  # share of the old running statistics that an update keeps
     axis_name: str | None = None  # replicas whose batch statistics are averaged
     dtype: Any = jnp.float32  # of the output
+    epsilon: float = EPSILON
 
     def __call__(
         self, inputs: Float[Array, "*streams b h w c"], *, train: bool, name: str
@@ -33,9 +34,16 @@ class Normalisation:
         """Normalises inside a Linen module's compact method; `name` is the layer's name there."""
         if self.kind == "group":
             size = math.gcd(inputs.shape[-1], GROUP_SIZE)
-            settings = {"group_size": size, "epsilon": EPSILON, "dtype": self.dtype, "reduction_axes": (-3, -2, -1)}
+            settings = {
+                "group_size": size,
+                "epsilon": self.epsilon,
+                "dtype": self.dtype,
+                "reduction_axes": (-3, -2, -1),
+            }
             return nn.GroupNorm(None, **settings, name=name)(inputs)
-        return BatchNormalisation(self.momentum, self.axis_name, self.dtype, name=name)(inputs, train=train)
+        return BatchNormalisation(self.momentum, self.axis_name, self.dtype, self.epsilon, name=name)(
+            inputs, train=train
+        )
 
 
 class BatchNormalisation(nn.Module):
@@ -49,6 +57,7 @@ class BatchNormalisation(nn.Module):
     momentum: float
     axis_name: str | None = None
     dtype: Any = jnp.float32
+    epsilon: float = EPSILON
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "*streams b h w c"], *, train: bool) -> Float[Array, "*streams b h w c"]:
@@ -71,7 +80,7 @@ class BatchNormalisation(nn.Module):
                 for running, batch in ((running_mean, mean), (running_variance, variance)):
                     old = jnp.broadcast_to(running.value, batch.shape)
                     running.value = self.momentum * old + (1 - self.momentum) * batch
-        factor = lax.rsqrt(variance + EPSILON) * jnp.broadcast_to(scale, variance.shape)
+        factor = lax.rsqrt(variance + self.epsilon) * jnp.broadcast_to(scale, variance.shape)
         shift = jnp.broadcast_to(bias, mean.shape) - (mean - centre) * factor
         return (centred * _per_channel(factor, inputs) + _per_channel(shift, inputs)).astype(self.dtype)
 

@@ -9,7 +9,7 @@ from crcfp_jax.methods.pseudo_label_metrics import agreement, contrast_metrics, 
 from crcfp_jax.methods.reduction import Heads
 from crcfp_jax.models.network import Network
 
-HEADS = Heads(Network(num_classes=3), {}, None)
+HEADS = Heads(Network(num_classes=3, backbone="resnet18"), {}, None)
 # Probabilities 0.8, 0.1, 0.1 (class 0), twice 0.6, 0.2, 0.2 (class 1), and 0.1, 0.1, 0.8 (class 2).
 PROBABILITIES = np.array([[[0.8, 0.1, 0.1], [0.2, 0.6, 0.2]], [[0.2, 0.6, 0.2], [0.1, 0.1, 0.8]]], np.float32)
 LOGITS = jnp.log(jnp.asarray(PROBABILITIES))[None]

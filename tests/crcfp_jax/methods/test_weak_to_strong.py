@@ -13,6 +13,7 @@ from crcfp_jax.methods.randomness import draw_purposes
 from crcfp_jax.methods.systems.definition import LABELLED
 from crcfp_jax.methods.systems.registry import METHODS
 from crcfp_jax.methods.terms.registry import FUNCTIONS
+from crcfp_jax.models.encoders.pixels import IMAGENET
 from crcfp_jax.training.step import make_train_step
 from crcfp_jax.training.streams import draw_streams
 
@@ -38,7 +39,9 @@ def settings(**changes):
 
 def test_every_version_of_a_crop_is_a_draw_of_its_own(config):
     batch = tiny_batch(config)
-    draw = functools.partial(draw_streams, weak_to_strong.METHOD, settings=config.augment, axis_name=None)
+    draw = functools.partial(
+        draw_streams, weak_to_strong.METHOD, settings=config.augment, pixels=IMAGENET, axis_name=None
+    )
     images = jax.jit(draw)(batch, KEY)
     assert set(images) == {"labelled", "weak", "strong_1", "strong_2"}
     for one, other in (("weak", "strong_1"), ("weak", "strong_2"), ("strong_1", "strong_2")):

@@ -12,6 +12,8 @@ from tiny import CLASSES, tiny_config
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.config import default
+from crcfp_jax.models.encoders import resnet
+from crcfp_jax.models.encoders.pixels import Pixels
 from crcfp_jax.models.encoders.pretrained import replace_backbone
 from crcfp_jax.models.network import Network, build_network, resize_logits
 
@@ -31,7 +33,7 @@ def golden_variables(network, tensors):
     """Variables with the backbone set through the name table of `pretrained` and the rest by equal names."""
     variables = abstract_variables(network)
     backbone = {name.removeprefix("backbone."): x for name, x in tensors.items() if name.startswith("backbone.")}
-    variables = replace_backbone(backbone, variables, origin="golden")
+    variables, _ = replace_backbone(backbone, variables, resnet.FAMILY, origin="golden")
     for collection in ("params", "batch_stats"):
         groups = dict(variables[collection])
         for group in {"decoder", "classifier"} & set(groups):
@@ -63,14 +65,15 @@ def test_same_values_as_pytorch(case, backbone, width, decoder, output_stride, s
         state = [line.split() for line in golden[f"{case}/state"]]
         expected = {name: golden[f"{case}/{name}"] for name in ("high", "features", "logits")}
     tensors = {name: random_tensor(name, tuple(map(int, shape)), seed=7) for name, *shape in state}
-    network = Network(5, backbone, decoder, output_stride, width)
+    network = Network(5, backbone, decoder, output_stride, width, 4 * width)
     variables = golden_variables(network, tensors)
 
     @jax.jit
     def apply(images):
         def methods(module):
-            low, high = module.backbone_layers(images, train=False)
-            features = module.decoder_layers(low, high, train=False)
+            maps = module.backbone_layers(images, train=False)
+            high = maps[output_stride]
+            features = module.decoder_layers(maps[4], high, train=False)
             return high, features, resize_logits(module.classify(features), side, side)
 
         return network.apply(variables, method=methods)
@@ -82,7 +85,7 @@ def test_same_values_as_pytorch(case, backbone, width, decoder, output_stride, s
 
 
 def small(**changes):
-    settings = {"num_classes": 3, "backbone": "resnet18", "width": 8, "projection_dim": 6}
+    settings = {"num_classes": 3, "backbone": "resnet18", "width": 8, "decoder_width": 32, "projection_dim": 6}
     settings["perturbations"] = tuple((name, 2) for name in ("feature_noise", "feature_dropout", "dropout"))
     return Network(**settings | changes)
 
@@ -175,6 +178,7 @@ def test_resize_logits():
 def test_build_network_takes_every_setting():
     config = default()
     config.model.update(backbone="resnet34", decoder="v3plus", output_stride=16, width=16, projection_dim=32)
+    config.model.update(decoder_width=48, pixel_mean=(0.7, 0.5, 0.6), pixel_deviation=(0.2, 0.3, 0.2))
     config.model.update(normalisation="group", momentum=0.8, dtype="float32")
     assert build_network(config.model, 5, "data") == Network(
         num_classes=5,
@@ -182,11 +186,13 @@ def test_build_network_takes_every_setting():
         decoder="v3plus",
         output_stride=16,
         width=16,
+        decoder_width=48,
         projection_dim=32,
         normalisation="group",
         momentum=0.8,
         dtype=jnp.float32,
         axis_name="data",
+        pixels=Pixels((0.7, 0.5, 0.6), (0.2, 0.3, 0.2)),
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from crcfp_jax.config import default
-from crcfp_jax.models.encoders.pixels import normalise
+from crcfp_jax.models.encoders.pixels import IMAGENET, normalise
 from crcfp_jax.training.augment import BLUR_RADIUS, _blur, augment
 
 IMAGES = jnp.asarray(np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8))
@@ -20,14 +20,16 @@ def settings(**changes):
 
 @pytest.fixture(scope="module")
 def augmented():
-    return jax.jit(lambda keys, images: augment(keys, images, settings()))
+    return jax.jit(lambda keys, images: augment(keys, images, settings(), IMAGENET))
 
 
 def test_normalise_by_hand():
     image = np.full((1, 1, 1, 3), 255, np.uint8)
     expected = [(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]
-    np.testing.assert_allclose(normalise(jnp.asarray(image))[0, 0, 0], expected, rtol=1e-6)
-    np.testing.assert_allclose(normalise(jnp.asarray(image / 255.0, jnp.float32))[0, 0, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(normalise(jnp.asarray(image), IMAGENET)[0, 0, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        normalise(jnp.asarray(image / 255.0, jnp.float32), IMAGENET)[0, 0, 0], expected, rtol=1e-6
+    )
 
 
 def test_an_image_does_not_depend_on_its_neighbours(augmented):
@@ -40,12 +42,12 @@ def test_an_image_does_not_depend_on_its_neighbours(augmented):
 def test_nothing_is_changed_with_probability_zero():
     none = settings(jitter_probability=0.0, grey_probability=0.0, blur_probability=0.0)
     keys = jax.random.split(jax.random.key(2), 3)
-    np.testing.assert_allclose(augment(keys, IMAGES, none), normalise(IMAGES), atol=1e-6)
+    np.testing.assert_allclose(augment(keys, IMAGES, none, IMAGENET), normalise(IMAGES, IMAGENET), atol=1e-6)
 
 
 def test_grey_has_three_equal_channels():
     grey = settings(jitter_probability=0.0, grey_probability=1.0, blur_probability=0.0)
-    result = augment(jax.random.split(jax.random.key(2), 3), IMAGES, grey)
+    result = augment(jax.random.split(jax.random.key(2), 3), IMAGES, grey, IMAGENET)
     restored = result * jnp.array([0.229, 0.224, 0.225]).reshape(1, 1, 1, 3)
     restored += jnp.array([0.485, 0.456, 0.406]).reshape(1, 1, 1, 3)
     luma = np.asarray(IMAGES) @ np.array([0.299, 0.587, 0.114]) / 255  # ITU-R BT.601
@@ -56,7 +58,10 @@ def test_jitter_stays_within_its_ranges(augmented):
     keys = jax.random.split(jax.random.key(4), 200)
     flat = jnp.full((200, 4, 4, 3), 100, jnp.uint8)  # no contrast, saturation or hue to change: brightness alone
     plain = settings(blur_probability=0.0, grey_probability=0.0)
-    red = np.asarray(jax.jit(lambda keys, images: augment(keys, images, plain))(keys, flat))[:, 0, 0, 0] * 0.229 + 0.485
+    red = (
+        np.asarray(jax.jit(lambda keys, images: augment(keys, images, plain, IMAGENET))(keys, flat))[:, 0, 0, 0] * 0.229
+        + 0.485
+    )
     factors = red / (100 / 255)
     assert factors.min() >= 0.6 - 1e-3 and factors.max() <= 1.4 + 1e-3
     assert factors.min() < 0.65 and factors.max() > 1.35

@@ -190,7 +190,7 @@ def test_supervised_costs_no_more_than_the_plain_network():
         def loss_function(params):
             variables = {"params": params, "batch_stats": state.batch_stats}
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(batch["image"])))
-            images = augment(keys, batch["image"], config.augment)
+            images = augment(keys, batch["image"], config.augment, network.pixels)
             logits, updated = network.apply(variables, images, train=True, mutable=["batch_stats"])
             values, mask = cross_entropy(logits, batch["label"])
             return jnp.sum(values * mask) / jnp.sum(mask), updated

@@ -10,7 +10,7 @@ from flax import traverse_util
 from tiny import tiny_config, tiny_parts, tiny_state
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.models.encoders.pixels import normalise
+from crcfp_jax.models.encoders.pixels import IMAGENET, normalise
 from crcfp_jax.models.layers.normalisation import pool_statistics
 from crcfp_jax.training.streams import check_statistics, encode_streams
 
@@ -29,7 +29,7 @@ def state():
 def encoded(state, labelled=LABELLED, streams=STREAMS, **changes):
     config = tiny_config(**{f"model__{key}": value for key, value in changes.items()})
     network, _, _ = tiny_parts(config)
-    images = {name: normalise(jnp.asarray(own)) for name, own in {"labelled": labelled, **streams}.items()}
+    images = {name: normalise(jnp.asarray(own), IMAGENET) for name, own in {"labelled": labelled, **streams}.items()}
     joint, kept = config.model.statistics == "joint", "labelled" if config.model.running_streams == "labelled" else None
     return jax.jit(functools.partial(encode_streams, network, joint=joint, kept=kept))(state.variables, images)
 

@@ -11,10 +11,22 @@ from random_weights import random_tensor
 from safetensors.numpy import save_file
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.models.encoders.pretrained import load_pretrained
+from crcfp_jax.config import default
+from crcfp_jax.models.encoders import pretrained
 from crcfp_jax.models.network import Network
 
 GOLDEN = Path(__file__).parents[3] / "golden"
+
+
+def load_pretrained(source, variables, **settings):
+    """The variables alone; `settings` are of config.model."""
+    return load_with_notes(source, variables, **settings)[0]
+
+
+def load_with_notes(source, variables, **settings):
+    model = default().model
+    model.update({"backbone": "resnet18", "pretrained": source} | settings)
+    return pretrained.load_pretrained(model, variables)
 
 
 def abstract_variables(**changes):
@@ -160,7 +172,7 @@ def test_hub_out_of_reach_says_what_to_download(variables, monkeypatch):
 def test_network_of_another_width(tmp_path, tensors):
     path = write(tmp_path / "a.safetensors", tensors)
     with pytest.raises(UserError, match=r"config\.model\.width is 16"):
-        load_pretrained(path, abstract_variables(width=16))
+        load_pretrained(path, abstract_variables(width=16), width=16)
 
 
 def test_network_with_group_normalisation(tmp_path, tensors):

@@ -17,7 +17,7 @@ def shapes(backbone, *, output_stride=16, width=64, side=65):
     images = jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     outputs, variables = jax.eval_shape(lambda k, x: network.init_with_output(k, x, train=False), key, images)
-    return [output.shape for output in outputs], variables
+    return {stride: output.shape for stride, output in outputs.items()}, variables
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,14 @@ def test_parameter_count(backbone, parameters):
 @pytest.mark.parametrize(("output_stride", "side", "low", "high"), [(16, 65, 17, 5), (8, 65, 17, 9), (16, 64, 16, 4)])
 def test_output_sizes(output_stride, side, low, high):
     outputs, _ = shapes("resnet50", output_stride=output_stride, side=side)
-    assert outputs == [(2, low, low, 256), (2, high, high, 2048)]
+    assert outputs[4] == (2, low, low, 256)
+    assert outputs[output_stride] == (2, high, high, 2048)
+    assert list(outputs) == [stride for stride in (4, 8, 16) if stride <= output_stride]
 
 
 def test_width_scales_every_layer():
     outputs, variables = shapes("resnet18", width=8)
-    assert outputs == [(2, 17, 17, 8), (2, 5, 5, 64)]
+    assert outputs == {4: (2, 17, 17, 8), 8: (2, 9, 9, 16), 16: (2, 5, 5, 64)}
     assert variables["params"]["conv1"]["kernel"].shape == (7, 7, 3, 8)
 
 

@@ -1,0 +1,47 @@
+"""All encoders. A new one is a file of this folder and a line here."""
+
+from ml_collections import ConfigDict
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.models.encoders import efficientnet, resnet
+from crcfp_jax.models.encoders.family import Family
+from crcfp_jax.models.encoders.pixels import Pixels
+
+FAMILIES = (
+    resnet.FAMILY,
+    efficientnet.FAMILY,
+)
+BACKBONES = {backbone: family for family in FAMILIES for backbone in family.backbones}
+
+
+def find_family(backbone: str) -> Family:
+    """The family that has a backbone.
+
+    Raises:
+        UserError: none has.
+    """
+    if backbone not in BACKBONES:
+        raise UserError(f"config.model.backbone={backbone!r} is unknown; known: {', '.join(BACKBONES)}")
+    return BACKBONES[backbone]
+
+
+def check_encoder(model: ConfigDict) -> None:
+    """Raises UserError where `config.model` asks for an encoder that there is not."""
+    family = find_family(model.backbone)
+    if model.output_stride not in family.output_strides:
+        known = ", ".join(map(str, family.output_strides))
+        raise UserError(
+            f"config.model.output_stride is {model.output_stride}; config.model.backbone={model.backbone} has {known}."
+        )
+
+
+def choose_pixels(model: ConfigDict) -> Pixels:
+    """The pixel statistics of the weights that `config.model` names, or those that it gives itself.
+
+    Raises:
+        UserError: an unknown backbone.
+    """
+    family = find_family(model.backbone)
+    published = family.published.get(model.pretrained)
+    pixels = published.pixels if published else family.pixels
+    return Pixels(tuple(model.pixel_mean) or pixels.mean, tuple(model.pixel_deviation) or pixels.deviation)
