@@ -216,7 +216,8 @@ def test_a_signal_that_is_ignored_stays_so():
 
 
 TINY = (
-    "data.side=32", "data.base_size=64", "data.threads=2", "data.prefetch=8", "model.width=8", "model.decoder_width=32", "model.projection_dim=8",
+    "data.side=32", "data.base_size=64", "data.threads=2", "data.prefetch=8", "model.width=8",
+    "model.decoder_width=32", "model.projection_dim=8",
     "contrastive.negatives=32", "contrastive.threshold=0.3", "cross_consistency.classifiers=2", "weights.warmup=0.0",
     "train.steps=40", "train.batch_size=2", "train.unlabelled_batch_size=2", "train.log_every=1",
     "evaluation.batch_size=64",
