@@ -4,12 +4,14 @@ import os
 from pathlib import Path
 
 from crcfp_jax.common.errors import UserError
-from data_pipelines.reading.slide import ADVICE, INSTALL, PNG_MAGIC, Slide, first_bytes
+from data_pipelines.reading.slide import ADVICE, BMP_MAGIC, INSTALL, PNG_MAGIC, Slide, first_bytes
 
 # A DICOM slide is many .dcm files of which any one opens it all, so a folder of them is not taken for so many slides.
-SUFFIXES = {".bif", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".qptiff", ".scn", ".svs", ".svslide", ".tif", ".tiff"}
+SUFFIXES = {
+    ".bif", ".bmp", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".qptiff", ".scn", ".svs", ".svslide", ".tif", ".tiff",
+}  # fmt: skip
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-PICTURE_MAGIC = (PNG_MAGIC, b"\xff\xd8\xff")
+PICTURE_MAGIC = (PNG_MAGIC, BMP_MAGIC, b"\xff\xd8\xff")
 
 
 def is_slide_file(path: str | os.PathLike) -> bool:
@@ -19,7 +21,7 @@ def is_slide_file(path: str | os.PathLike) -> bool:
 
 
 def open_slide(path: str | os.PathLike) -> Slide:
-    """Opens a slide or picture: what OpenSlide knows the vendor of, any other TIFF, PNG and JPEG.
+    """Opens a slide or picture: what OpenSlide knows the vendor of, any other TIFF, PNG, JPEG and BMP.
 
     Raises:
         UserError: no such file, a folder, an empty, truncated or damaged file, no picture, or one of a kind that a

@@ -1,4 +1,4 @@
-"""PNG and JPEG pictures, held in memory whole."""
+"""PNG, JPEG and BMP pictures, held in memory whole."""
 
 import warnings
 from collections.abc import Iterator
@@ -14,8 +14,9 @@ from crcfp_jax.common.errors import UserError
 from data_pipelines.reading.pixels import DEEP, GREY, LAID_ON_WHITE, ORIENTATION, TURNED, lay_on_white, to_8_bit
 from data_pipelines.reading.slide import Slide, check_size, one_line, pixel_size, too_large
 
-FORMATS = ("PNG", "JPEG")
+FORMATS = ("PNG", "JPEG", "BMP")
 BIT_DEPTH, COLOUR_TYPE = 24, 25  # bytes of a PNG
+BMP_DEPTH = 28  # byte, of two
 GREY_TYPES = (0, 4)  # without and with transparency
 REFUSED = {
     "CMYK": "CMYK",
@@ -27,7 +28,7 @@ REFUSED = {
 
 
 class ImageSlide(Slide):
-    """A PNG or JPEG file."""
+    """A PNG, JPEG or BMP file."""
 
     def __init__(self, path: Path):
         with picture(path) as image:
@@ -45,7 +46,7 @@ class ImageSlide(Slide):
 
 @contextmanager
 def picture(path: Path) -> Iterator[Image.Image]:
-    """Opens a PNG or JPEG for the block, its pixels not yet decoded.
+    """Opens a PNG, JPEG or BMP for the block, its pixels not yet decoded.
 
     Raises:
         UserError: it is too large, or damaged: what Pillow raises in the block is told as that, too.
@@ -93,6 +94,13 @@ def png_kind(path: Path) -> tuple[int, int]:
     with open(path, "rb") as file:
         header = file.read(COLOUR_TYPE + 1)
     return header[BIT_DEPTH], header[COLOUR_TYPE]
+
+
+def bmp_depth(path: Path) -> int:
+    """Bits of a pixel of a BMP, as its header has them."""
+    with open(path, "rb") as file:
+        file.seek(BMP_DEPTH)
+        return int.from_bytes(file.read(2), "little")
 
 
 def _microns(image: Image.Image) -> tuple[float | None, tuple[str, ...]]:

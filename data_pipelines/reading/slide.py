@@ -13,6 +13,7 @@ from crcfp_jax.common.files import describe_os_error
 from crcfp_jax.common.pixel_size import PLAUSIBLE
 
 PNG_MAGIC = b"\x89PNG"
+BMP_MAGIC = b"BM"
 LARGEST = 2**27  # pixels held at once: 0.4 GB as RGB, 1 GB while they are decoded
 ADVICE = (
     "convert it to a tiled pyramidal TIFF, e.g. with `vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg`"

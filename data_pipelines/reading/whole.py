@@ -7,8 +7,8 @@ from jaxtyping import UInt8
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines.reading.open import open_slide
-from data_pipelines.reading.picture import picture, png_kind
-from data_pipelines.reading.slide import PNG_MAGIC, check_size, first_bytes
+from data_pipelines.reading.picture import bmp_depth, picture, png_kind
+from data_pipelines.reading.slide import BMP_MAGIC, PNG_MAGIC, check_size, first_bytes
 
 COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with transparency", 6: "RGB with transparency"}
 SAVE_CODES = "save the mask as an 8-bit PNG of one channel, grey or with a palette"
@@ -26,17 +26,21 @@ def read_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]
 
 
 def read_codes(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """A mask of class codes: the values of an 8-bit grey PNG, or the indices of one with a palette, as stored.
+    """A mask of class codes: the values of an 8-bit grey PNG or BMP, or the indices of one with a palette, as stored.
 
     Raises:
-        UserError: no such file, too large or damaged; no PNG, since JPEG alters codes; other kinds of pixels, whose
-            values would have to be scaled.
+        UserError: no such file, too large or damaged; no PNG or BMP, since JPEG alters codes; other kinds of pixels,
+            whose values would have to be scaled.
     """
-    if not first_bytes(path).startswith(PNG_MAGIC):
+    head = first_bytes(path)
+    if not head.startswith((PNG_MAGIC, BMP_MAGIC)):
         raise UserError(f"{path} is no PNG, so it holds no class codes: {SAVE_CODES}")
     with picture(path) as image:
-        depth, colours = png_kind(path)
-        kind = COLOUR_TYPES[colours]
+        if head.startswith(PNG_MAGIC):
+            depth, colours = png_kind(path)
+            kind = COLOUR_TYPES[colours]
+        else:
+            depth, kind = bmp_depth(path), {"L": "grey", "P": "palette"}.get(image.mode, image.mode)
         if kind != "palette" and (depth, kind) != (8, "grey"):
             raise UserError(f"{path} is a picture in {depth}-bit {kind}, not a mask of class codes: {SAVE_CODES}")
         return np.asarray(image)

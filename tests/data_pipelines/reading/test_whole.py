@@ -84,6 +84,8 @@ READ = {  # bytes of the file, pixels by hand, notes
     ),
     "turned PNG": (lambda: turned(False), COLOUR, (TURNED,)),
     "turned JPEG": (lambda: turned(True), as_jpeg_has_it(), (TURNED,)),
+    "BMP": (lambda: pillow(Image.fromarray(COLOUR), "BMP"), COLOUR, ()),
+    "grey BMP": (lambda: pillow(Image.fromarray(COLOUR[..., 0]), "BMP"), THREE, (GREY,)),
     "TIFF": (lambda: tiff(COLOUR, photometric="rgb", compression="lzw", predictor=True), COLOUR, ()),
     "16-bit TIFF": (lambda: tiff(COLOUR.astype(np.uint16) * 257, photometric="rgb"), COLOUR, (DEEP,)),
     "TIFF, hidden colour": (
@@ -101,7 +103,9 @@ REFUSED = {  # bytes of the file, what is said of it
     "16-bit grey TIFF": (lambda: tiff(COLOUR[..., 0].astype(np.uint16), photometric="minisblack"), "16-bit grey"),
     "stack": (lambda: tiff(np.stack([COLOUR] * 3), photometric="rgb"), "3 images of one size"),
     "PostScript": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\nshowpage\n", "no slide or picture"),
-    "BMP": (lambda: pillow(Image.fromarray(COLOUR), "BMP"), "no slide or picture"),
+    "GIF": (lambda: pillow(Image.fromarray(COLOUR), "GIF"), "no slide or picture"),
+    "1-bit BMP": (lambda: pillow(Image.fromarray(COLOUR[..., 0]).convert("1"), "BMP"), "a black and white picture"),
+    "half a BMP": (lambda: pillow(Image.fromarray(COLOUR), "BMP")[:2000], "truncated or damaged"),
     "empty": (lambda: b"", "empty"),
     "half": (lambda: pillow(Image.fromarray(COLOUR))[:2000], "truncated or damaged"),
     "zeros": (lambda: pillow(Image.fromarray(COLOUR))[:2000] + bytes(2000), "truncated or damaged"),
@@ -208,9 +212,17 @@ def test_a_palettes_indices_are_codes_as_stored(tmp_path, bits):
     np.testing.assert_array_equal(read_codes(tmp_path / "mask.png"), codes)
 
 
-def test_grey_values_are_codes(tmp_path):
-    (tmp_path / "mask.png").write_bytes(pillow(Image.fromarray(COLOUR[..., 0])))
+@pytest.mark.parametrize("format", ["PNG", "BMP"])
+def test_grey_values_are_codes(tmp_path, format):
+    (tmp_path / "mask.png").write_bytes(pillow(Image.fromarray(COLOUR[..., 0]), format))
     np.testing.assert_array_equal(read_codes(tmp_path / "mask.png"), COLOUR[..., 0])
+
+
+def test_a_bmp_with_a_palette_of_colours_holds_its_indices(tmp_path):
+    image = Image.frombytes("P", (40, 30), INDICES.tobytes())
+    image.putpalette(PALETTE.tobytes())
+    image.save(tmp_path / "mask.bmp")
+    np.testing.assert_array_equal(read_codes(tmp_path / "mask.bmp"), INDICES)
 
 
 NO_MASKS = {
@@ -222,6 +234,7 @@ NO_MASKS = {
         lambda: pillow(Image.fromarray(np.dstack([INDICES, HIDDEN[..., 0]]))),
         "is a picture in 8-bit grey with transparency, not a mask",
     ),
+    "colour BMP": (READ["BMP"][0], "is a picture in 24-bit RGB, not a mask"),
     "JPEG": (lambda: pillow(Image.fromarray(INDICES), "JPEG"), "is no PNG, so it holds no class codes"),
     "text": (lambda: b"404 not found", "is no PNG, so it holds no class codes"),
     "empty": (lambda: b"", "is empty: copy it again"),
