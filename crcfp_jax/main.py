@@ -45,8 +45,7 @@ def main() -> int:
 
     config = FLAGS.config
     workdir = Path(FLAGS.workdir) if FLAGS.workdir else default_workdir(FLAGS["config"].config_filename, config)
-    if config.data.name == "synthetic":
-        _build_synthetic(config.data.dir)
+    _build_what_needs_no_download(config.data.name, config.data.dir)
     trainer = Trainer(config, workdir, previous_checkpoint=FLAGS.previous_checkpoint)
     try:
         trainer.run()
@@ -65,19 +64,22 @@ def main() -> int:
     return 0
 
 
-def _build_synthetic(data_dir: str) -> None:
-    """Builds the embedded data set where it is missing: it needs no download."""
+def _build_what_needs_no_download(name: str, data_dir: str) -> None:
+    """Builds a data set where it is missing and its recipe makes it from nothing."""
     import jax
 
     from data_pipelines.build import build
     from data_pipelines.data_set import is_built
+    from data_pipelines.recipes import builds_itself
 
-    if jax.process_index() == 0 and not is_built(data_dir, "synthetic"):
-        build("synthetic", None, data_dir)
+    if not builds_itself(name):
+        return
+    if jax.process_index() == 0 and not is_built(data_dir, name):
+        build(name, None, data_dir)
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
-        multihost_utils.sync_global_devices("synthetic data set built")
+        multihost_utils.sync_global_devices("data set built")
 
 
 if __name__ == "__main__":

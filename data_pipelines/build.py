@@ -1,81 +1,54 @@
-"""Prepares a data set once: `python -m data_pipelines.build {synthetic|bcss|monuseg} --raw_dir R --data_dir D`.
+"""Prepares a data set once: `python -m data_pipelines.build NAME --raw_dir R --data_dir D`; --help lists the names.
 
 The data set is built in a hidden folder beside its place and moved there whole by one rename, so what stands in its
 place is finished; an older one stays until then. What a killed build left behind is removed by the next one.
 """
 
 import argparse
-import contextlib
-import importlib
-import io
 import os
-import shutil
-from collections.abc import Sequence
-from dataclasses import asdict
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from rich.console import Console
-from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from crcfp_jax.common.command import run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error
 from crcfp_jax.common.lock import Lock
-from crcfp_jax.common.progress import progress_bar
 from crcfp_jax.common.staging import is_moved_away, recover_staged, staged_folder
-from data_pipelines.data_set import (
-    INDEX,
-    SPLITS,
-    VERSION,
-    DataSet,
-    build_command,
-    data_set_path,
-    is_built,
-    open_data_set,
-    write_index,
-)
-
-RECIPES = ("synthetic", "bcss", "monuseg")  # modules of data_pipelines.builders
-CLASS_MAPS = ("paper", "release")
+from data_pipelines.data_set import INDEX, SPLITS, DataSet, build_command, data_set_path, is_built, open_data_set
+from data_pipelines.recipes import Recipe, all_recipes, find_recipe
 
 
 def build(
-    name: str,
+    recipe: str | Recipe,
     raw_dir: str | os.PathLike | None,
     data_dir: str | os.PathLike,
     *,
     skip_bad: bool = False,
-    class_map: str = "paper",
-    unannotated_ok: bool = False,
     overwrite: bool = False,
+    **options: Any,
 ) -> DataSet:
     """Builds a data set, or opens it where it is built already with the same options.
 
     Args:
-      name: one of RECIPES.
-      raw_dir: folder with the unpacked download; None for synthetic data.
+      recipe: of the data set, or its name (see data_pipelines.recipes).
+      raw_dir: folder with the unpacked download; None for a recipe that needs none.
       data_dir: folder that holds built data sets; made if missing.
       skip_bad: leave out unusable files and list them (`DataSet.skipped`), instead of stopping at the first.
-      class_map: bcss: 'paper' ignores the codes 0 and 7; 'release' makes them 'other', as the authors' release does.
-      unannotated_ok: bcss: an image without a mask gives unlabelled tiles instead of an error.
       overwrite: build again even where it is built.
+      options: the recipe's own.
 
     Raises:
       UserError: unknown name or option, raw data missing or unusable, another build running, folder not writable.
     """
-    from data_pipelines.builders.base import Options  # with the recipes: TFDS loads only when something is built
-
-    if name not in RECIPES:
-        raise UserError(f"unknown data set {name!r}; known: {', '.join(RECIPES)}")
-    if class_map not in CLASS_MAPS:
-        raise UserError(f"unknown class map {class_map!r}; known: {', '.join(CLASS_MAPS)}")
-    recipe = importlib.import_module(f"data_pipelines.builders.{name}").RECIPE
-    options = Options(class_map=class_map, unannotated_ok=unannotated_ok)
-    for option, value in asdict(options).items():
-        if option not in recipe.options and value != getattr(Options(), option):
-            raise UserError(f"--{option} does not apply to data set {name}; leave it out")
-    chosen = {option: getattr(options, option) for option in recipe.options}
+    if isinstance(recipe, str):
+        recipe = _known_recipe(recipe)
+    name = recipe.name
+    chosen = _choose_options(recipe, options)
     path = data_set_path(data_dir, name)
     if not overwrite:
         if is_moved_away(path):  # by a build that was killed before its own was in place
@@ -89,7 +62,7 @@ def build(
     if recipe.needs_raw:
         raw = _raw_folder(recipe, raw_dir, data_dir)
     try:
-        found = recipe.find_sources(raw, options)
+        found = recipe.find_sources(raw, **chosen)
     except OSError as error:
         raise UserError(f"can't read {describe_os_error(error, error.filename or raw_dir)}") from error
     if found.missing or not (found.sources or found.faults):
@@ -99,6 +72,8 @@ def build(
         raise UserError(f"{found.faults[0]}{more}; mend it, or leave it out with --skip_bad")
     if not found.sources:
         raise UserError(f"nothing usable in {raw_dir}; first fault: {found.faults[0]}")
+    from data_pipelines.store import store  # here, because it loads TFDS
+
     try:
         Path(data_dir).mkdir(parents=True, exist_ok=True)
         with _lock(data_dir, name) as lock:
@@ -107,10 +82,29 @@ def build(
             if is_built(data_dir, name) and not overwrite:  # by another process, since it was last looked for
                 return _open_built(data_dir, name, chosen)
             with staged_folder(path, INDEX) as folder:
-                _store(recipe, found, folder, chosen, skip_bad)
+                store(recipe, found, folder, chosen, skip_bad)
     except OSError as error:
         raise UserError(f"can't write the data set to --data_dir {describe_os_error(error, data_dir)}") from error
     return open_data_set(data_dir, name)
+
+
+def _known_recipe(name: str) -> Recipe:
+    recipe = find_recipe(name)
+    if recipe is None:
+        raise UserError(f"unknown data set {name!r}; known: {', '.join(all_recipes())}")
+    return recipe
+
+
+def _choose_options(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The value of every option of a recipe; raises UserError for an option or a value that it doesn't know."""
+    chosen = {option.name: given.get(option.name, option.default) for option in recipe.options}
+    if foreign := sorted(given.keys() - chosen.keys()):
+        raise UserError(f"--{foreign[0]} does not apply to data set {recipe.name}; leave it out")
+    for option in recipe.options:
+        if option.choices and chosen[option.name] not in option.choices:
+            known = ", ".join(option.choices)
+            raise UserError(f"--{option.name} {chosen[option.name]} is unknown for {recipe.name}; known: {known}")
+    return chosen
 
 
 def _lock(data_dir: str | os.PathLike, name: str) -> Lock:
@@ -141,47 +135,10 @@ def _raw_folder(recipe, raw_dir: str | os.PathLike | None, data_dir: str | os.Pa
 
 
 def _what_to_download(recipe, raw_dir, data_dir, problem: str) -> str:
-    return f"{problem}: {recipe.download}; then run: {build_command(recipe.name, data_dir, raw_dir or 'RAW_DIR')}"
-
-
-def _store(recipe, found, folder: Path, options: dict, skip_bad: bool) -> None:
-    """Writes the array_record files and the index into an empty folder."""
-    import tensorflow_datasets as tfds
-
-    from data_pipelines.builders.base import TissueBuilder
-
-    tfds.disable_progress_bar()
-    columns, console = (TimeElapsedColumn(), TimeRemainingColumn()), Console(stderr=True)
-    with progress_bar(recipe.name, len(found.sources), *columns, console=console) as advance:
-
-        def on_source(source) -> None:
-            advance(name=f"{source.split} {source.name}")
-
-        builder = TissueBuilder(recipe, found, folder / "tfds", skip_bad=skip_bad, on_source=on_source)
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces downloads that there are not
-            config = tfds.download.DownloadConfig(try_download_gcs=False)
-            builder.download_and_prepare(download_config=config)
-    for file in (folder / "tfds" / recipe.name / VERSION).iterdir():  # TFDS has a layout of its own
-        file.rename(folder / file.name)
-    shutil.rmtree(folder / "tfds")
-    collected = builder.collected
-    skipped = [*found.faults, *collected.skipped]
-    for split in {source.split for source in found.sources}:
-        if split not in collected.pixels:
-            raise UserError(f"nothing usable is left of the {split} split of {recipe.name}; first fault: {skipped[0]}")
-    index = {
-        "name": recipe.name,
-        "version": VERSION,
-        "classes": [{"name": info.name, "colour": info.colour} for info in recipe.classes],
-        "microns_per_pixel": recipe.microns_per_pixel,
-        "options": options,
-        "pixels": {split: counts.tolist() for split, counts in collected.pixels.items()},
-        "skipped": skipped,
-        "content": collected.digest.hexdigest(),
-    }
-    if collected.notes:  # else the index, and so the fingerprint, is that of builds from before there were notes
-        index["notes"] = collected.notes
-    write_index(folder, index, collected.records)
+    told = f"{problem}: {recipe.download}"
+    if find_recipe(recipe.name) is None:
+        return told
+    return f"{told}; then run: {build_command(recipe.name, data_dir, raw_dir or 'RAW_DIR')}"
 
 
 def print_summary(data_set: DataSet, console: Console) -> None:
@@ -204,26 +161,59 @@ def print_summary(data_set: DataSet, console: Console) -> None:
         row = (100 * counts[label] / max(1, sum(counts)) for counts in data_set.pixels.values())
         shares.add_row(info.name, *(f"{share:.2f}" for share in row))
     console.print(shares)
+    for unit in data_set.splits.units:
+        console.print(f"labels by {unit.name}: {', '.join(unit.fractions)}")
+    console.print(data_set.description, markup=False)
+    console.print(f"licence: {data_set.licence or 'not stated'}", markup=False)
     if data_set.notes:
         console.print("notes:", *data_set.notes, sep="\n  ", markup=False)
     if data_set.skipped:
         console.print(f"{len(data_set.skipped)} left out:", *data_set.skipped, sep="\n  ", markup=False)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a fault in one line, as every command does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"command line: {message}; see {self.prog} --help")
+
+
+def _literal(text: str) -> str:
+    return text.replace("%", "%%")  # which argparse would take for a format
+
+
+def _make_parser() -> _Parser:
+    parser = _Parser(prog="python -m data_pipelines.build", description="Prepares a data set once.")
+    names = parser.add_subparsers(dest="name", metavar="NAME", required=True, help="a data set, before its flags:")
+    for name, recipe in all_recipes().items():
+        flags = names.add_parser(name, help=_literal(recipe.description), description=recipe.description)
+        if recipe.needs_raw:
+            flags.add_argument("--raw_dir", help="folder with the unpacked download")
+        flags.add_argument("--data_dir", required=True, help="folder that holds built data sets")
+        flags.add_argument("--skip_bad", action="store_true", help="leave out unusable files, list them and go on")
+        flags.add_argument("--overwrite", action="store_true", help="build again even where it is built")
+        for option in recipe.options:
+            kind = (
+                {"action": "store_true"} if option.default is False else {"metavar": "|".join(option.choices) or None}
+            )
+            flags.add_argument(f"--{option.name}", default=option.default, help=_literal(option.help), **kind)
+    return parser
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Builds a data set, or finds it built, and prints what it holds."""
-    parser = argparse.ArgumentParser(prog="python -m data_pipelines.build", description="Prepares a data set once.")
-    parser.add_argument("name", help=f"data set: {', '.join(RECIPES)}")
-    parser.add_argument("--raw_dir", help="folder with the unpacked download (synthetic needs none)")
-    parser.add_argument("--data_dir", required=True, help="folder that holds built data sets")
-    parser.add_argument("--skip_bad", action="store_true", help="leave out unusable files, list them and go on")
-    parser.add_argument("--class_map", default="paper", help="bcss: paper (codes 0 and 7 ignored) or release (other)")
-    parser.add_argument("--unannotated_ok", action="store_true", help="bcss: images without mask as unlabelled tiles")
-    parser.add_argument("--overwrite", action="store_true", help="build again even where it is built")
-    flags = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0] not in ("-h", "--help"):
+        if words[0].startswith("-"):
+            raise UserError(f"command line: give the data set's name first; known: {', '.join(all_recipes())}")
+        _known_recipe(words[0])
+    flags, rest = _make_parser().parse_known_args(words)
+    if rest:
+        raise UserError(f"{rest[0].partition('=')[0]} does not apply to data set {flags.name}; leave it out")
     console = Console()
     built = is_built(flags.data_dir, flags.name) and not flags.overwrite
-    data_set = build(**vars(flags))
+    given = vars(flags)
+    data_set = build(given.pop("name"), given.pop("raw_dir", None), **given)
     state = "already built" if built else "built"
     console.print(f"{state}: {data_set.path} ({len(data_set.records)} tiles, fingerprint {data_set.fingerprint})")
     print_summary(data_set, console)

@@ -1,7 +1,9 @@
 """A built data set: its tile records, and random access to images and labels.
 
 A data set is a folder `<data_dir>/<name>/<VERSION>` that TFDS wrote as array_record files, plus `index.json`, which
-holds one row per tile and everything a reader wants to know without touching pixels. The builder puts the finished
+holds one row per tile and everything a reader wants to know without touching pixels. Beside them lie `splits.json`
+(what labels are given to: data_pipelines.units) and `about.json` (description and licence), which may be edited:
+they are no part of the fingerprint. Nothing of a data set has to stand in the package. The builder puts the finished
 folder in place by one rename, `index.json` included, so a folder without it was never finished.
 """
 
@@ -10,7 +12,7 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ import numpy as np
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
+from data_pipelines.about import ABOUT_FILE, SPLITS_FILE, read_about
+from data_pipelines.recipes import all_recipes, builds_itself, find_recipe
+from data_pipelines.units import Splits
 
 VERSION = "1.0.0"  # of the stored form; a change makes older builds unreadable, so they have to be built again
 INDEX = "index.json"  # written last
@@ -89,6 +94,9 @@ class DataSet:
     pixels: dict[str, list[int]]  # annotated pixels per class, per stored split
     skipped: tuple[str, ...]  # what --skip_bad left out, one line each
     notes: tuple[str, ...] = ()  # what of the images was read otherwise than it is stored, one line a kind
+    splits: Splits = field(default_factory=Splits)
+    description: str = ""
+    licence: str = ""  # of images and annotations; '': not stated
 
     def source(self, split: str, *, labels: bool) -> Tiles:
         """Opens a stored split for random access; see `Tiles`.
@@ -118,9 +126,16 @@ def data_set_path(data_dir: str | os.PathLike, name: str) -> Path:
 
 
 def build_command(name: str, data_dir: str | os.PathLike, raw_dir: str | os.PathLike = "RAW_DIR") -> str:
-    """Returns the exact command that builds a data set."""
-    raw = [] if name == "synthetic" else ["--raw_dir", str(raw_dir)]
+    """Returns the exact command that builds a data set which has a recipe."""
+    raw = [] if builds_itself(name) else ["--raw_dir", str(raw_dir)]
     return shlex.join(["python", "-m", "data_pipelines.build", name, *raw, "--data_dir", str(data_dir)])
+
+
+def _build_again(name: str, data_dir: str | os.PathLike) -> str:
+    """What to do about a data set that can't be used as it is."""
+    if find_recipe(name) is None:
+        return "build it again by the recipe that it was made by"
+    return f"build it again with: {build_command(name, data_dir)} --overwrite"
 
 
 def is_built(data_dir: str | os.PathLike, name: str) -> bool:
@@ -134,17 +149,19 @@ def evenly_spaced(count: int, wanted: int) -> list[int]:
 
 
 def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
-    """Opens a built data set.
+    """Opens a built data set, by what lies in its folder alone.
+
+    One built before `splits.json` and `about.json` were written has its recipe's, by its name.
 
     Raises:
-      UserError: it is not built, or files of it are missing or cut short; the message holds the build command.
+      UserError: it is not built, or files of it are missing, cut short or damaged; the message holds the build command.
     """
     path = data_set_path(data_dir, name)
-    command = build_command(name, data_dir)
     try:
         text = (path / INDEX).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"data set {name!r} is not built in {data_dir}; build it with: {command}") from None
+        raise UserError(_not_built(name, data_dir)) from None
+    again = _build_again(name, data_dir)
     try:
         index = json.loads(text)
         # An index written before tiles had pixel sizes of their own lacks these columns.
@@ -153,9 +170,9 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
         records = tuple(Record(**shared | row) for row in rows)
         for file, size in index["files"].items():
             if not (path / file).is_file() or (path / file).stat().st_size != size:
-                raise UserError(f"{path / file} is missing or cut short; build it again with: {command} --overwrite")
+                raise UserError(f"{path / file} is missing or cut short; {again}")
         return DataSet(
-            name=index["name"],
+            name=name,
             classes=tuple(ClassInfo(entry["name"], tuple(entry["colour"])) for entry in index["classes"]),
             microns_per_pixel=index["microns_per_pixel"],
             records=records,
@@ -165,15 +182,27 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
             pixels=index["pixels"],
             skipped=tuple(index["skipped"]),
             notes=tuple(index.get("notes", ())),
+            **read_about(path, find_recipe(index["name"]), again),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path / INDEX} is damaged ({error}); build again with: {command} --overwrite") from error
+        raise UserError(f"{path / INDEX} is damaged ({error}); {again}") from error
+
+
+def _not_built(name: str, data_dir: str | os.PathLike) -> str:
+    if find_recipe(name) is not None:
+        return f"data set {name!r} is not built in {data_dir}; build it with: {build_command(name, data_dir)}"
+    recipes = ", ".join(all_recipes())
+    return f"there is no data set {name!r} in {data_dir}, and no recipe of that name; there are recipes for {recipes}"
 
 
 def write_index(path: Path, index: dict[str, Any], records: Sequence[Record]) -> None:
-    """Writes `index.json` of the data set in `path`: `index` plus one row per record and the size of every file."""
-    files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.name != INDEX}
-    head = json.dumps({**index, "files": files, "columns": [field.name for field in fields(Record)]}, indent=1)
+    """Writes `index.json` of the data set in `path`: `index` plus one row per record and the size of every file.
+
+    Those that may be edited are not among these.
+    """
+    editable = (INDEX, SPLITS_FILE, ABOUT_FILE)
+    files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.name not in editable}
+    head = json.dumps({**index, "files": files, "columns": [column.name for column in fields(Record)]}, indent=1)
     rows = ",\n".join(json.dumps(astuple(record)) for record in records)
     temporary = path / "index.json.tmp"
     temporary.write_text(f'{head[:-2]},\n "records": [\n{rows}\n]}}\n', encoding="utf-8")

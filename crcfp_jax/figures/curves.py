@@ -10,7 +10,7 @@ from crcfp_jax.config import default
 from crcfp_jax.figures.runs import Comparison, MissingRuns, Run
 from crcfp_jax.figures.style import CYCLE, GREY, MARKERS, SINGLE, Drawing, look, styled
 from crcfp_jax.tables.paper import PaperRow, paper_rows
-from data_pipelines.splits import split_lists
+from data_pipelines.recipes import unit_name
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def sweeps(runs: Sequence[Run], swept: str) -> list[Sweep]:
 def published(runs: Sequence[Run], curves: Sequence[Sweep], table: int) -> list[PaperRow]:
     """The rows of the paper's table where one of the curves is of their system, data, split and labels."""
     data = runs[0].settings["data"]  # the same for all runs
-    here = (data["name"], split_lists(data["name"], data["split_unit"])["name"])
+    here = (data["name"], unit_name(data["name"], data["split_unit"]))
     shown = {(curve.system, curve.fraction) for curve in curves}
     return [
         row

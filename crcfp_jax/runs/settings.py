@@ -10,17 +10,20 @@ from crcfp_jax.config import CHANGEABLE, default
 from crcfp_jax.methods.systems.registry import METHODS
 from crcfp_jax.models.encoders.pixels import IMAGENET
 from crcfp_jax.runs.parts import Parts
+from data_pipelines.splits import split_hash
+
+OF_THE_DATA = ("data_fingerprint", "split_hash")  # beside the settings
 
 
 def settings(parts: Parts) -> dict:
-    """The settings as JSON, with the data set's fingerprint: what a checkpoint remembers of its run.
+    """The settings as JSON, with the data set's fingerprint and the split's hash: what a checkpoint remembers.
 
     The pixel statistics are told in numbers, also where they are those of the weights: a run that goes on without its
     pretrained file, or under another version, still sees its images as before.
     """
     values, pixels = json.loads(parts.config.to_json()), parts.network().pixels
     values["model"] |= {"pixel_mean": list(pixels.mean), "pixel_deviation": list(pixels.deviation)}
-    return values | {"data_fingerprint": parts.data_set.fingerprint}
+    return values | {"data_fingerprint": parts.data_set.fingerprint, "split_hash": split_hash(parts.split)}
 
 
 def load_config(values: dict, source: Path) -> ConfigDict:
@@ -31,7 +34,7 @@ def load_config(values: dict, source: Path) -> ConfigDict:
     """
     check_scheme(values, source)
     config = default()
-    stored = {key: value for key, value in _in_present_terms(values).items() if key != "data_fingerprint"}
+    stored = {key: value for key, value in _in_present_terms(values).items() if key not in OF_THE_DATA}
     unknown = sorted(_flat(stored).keys() - _flat(config.to_dict()).keys())
     if unknown:
         raise UserError(f"{source}: config.{unknown[0]} is unknown to this version: it was written by another one")
@@ -121,12 +124,20 @@ def check_resumable(stored: dict, current: dict, folder: Path) -> list[str]:
     defaults = _flat(json.loads(default().to_json()))
     old = {key: defaults[key] for key in new.keys() & defaults.keys()} | old
     differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    if "split_hash" not in old:  # a run from before it was remembered
+        differing = [key for key in differing if key != "split_hash"]
     forbidden = [key for key in differing if key not in CHANGEABLE]
     if "data_fingerprint" in forbidden and "data.name" not in forbidden:
         raise UserError(
             f"{folder} was trained on another build of data set {current['data']['name']!r} "
             f"(data_fingerprint {old['data_fingerprint']}, now {new['data_fingerprint']}): give another --workdir"
         )
+    if forbidden == ["split_hash"]:
+        raise UserError(
+            f"{folder} was trained on another split of data set {current['data']['name']!r}: the lists in its "
+            "splits.json were others; restore them, or give another --workdir"
+        )
+    forbidden = [key for key in forbidden if key != "split_hash"]  # follows from the others
     if forbidden:
         changes = ", ".join(f"config.{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in forbidden)
         raise UserError(f"{folder} holds a run with other settings: {changes}; undo that or give another --workdir")

@@ -16,8 +16,11 @@ from crcfp_jax.tables.definitions import METHOD_OF, Data, Table
 from crcfp_jax.tables.folder import FINISHED, SHARED, GridFolder
 from crcfp_jax.tables.grid import Grid, allowed_negatives, base_settings, config_file
 from crcfp_jax.training.step import check_step
-from data_pipelines.data_set import is_built
-from data_pipelines.splits import ALL, lists_path, split_lists
+from data_pipelines.about import SPLITS_FILE
+from data_pipelines.data_set import is_built, open_data_set
+from data_pipelines.recipes import builds_itself, find_recipe
+from data_pipelines.splits import ALL
+from data_pipelines.units import Unit
 
 
 def load_config(file: str, changes: Mapping[str, str]) -> ConfigDict:
@@ -66,8 +69,8 @@ def check_runs(grid: Grid, folder: GridFolder, *, build: bool) -> dict[str, int]
     """Checks every run of a grid as far as that is possible without a device.
 
     Args:
-        build: build the synthetic data set where it is missing, and fetch pretrained weights, once everything else is
-            right. Without it, what needs them is not checked.
+        build: build a data set that needs no download where it is missing, and fetch pretrained weights, once
+            everything else is right. Without it, what needs them is not checked.
 
     Returns:
         Name of a run -> the steps it takes.
@@ -76,11 +79,13 @@ def check_runs(grid: Grid, folder: GridFolder, *, build: bool) -> dict[str, int]
         UserError: for the first thing that would make a run fail, or a run folder that belongs to other settings.
     """
     configs = {run: load_config(grid.config_file, grid.run_settings(run)) for run in grid.runs}
+    data = next(iter(configs.values())).data  # the same for all runs
+    unit, place = _split_unit(data.name, data.dir, data.split_unit)
     for run, config in configs.items():
-        _check_split(config.data.name, config.data.split_unit, run.fraction, run.seed)
+        _check_split(unit, place, run.fraction, run.seed)
         learner = build_learner(config, grid.data.classes)
         check_step(config, learner.method, learner.network().context_stride)
-    if _data_ready(grid.data.name, config.data.dir, build=build):
+    if _data_ready(grid.data.name, data.dir, build=build):
         for run, config in configs.items():
             parts = assemble(config)
             if not parts.split.test:
@@ -95,23 +100,29 @@ def check_runs(grid: Grid, folder: GridFolder, *, build: bool) -> dict[str, int]
     return {run.name: config.train.steps for run, config in configs.items()}
 
 
-def _check_split(name: str, unit: str, fraction: str, seed: int) -> None:
-    """Raises UserError where a data set has no lists for a fraction, or for a seed although it has some for others."""
-    lists, path = split_lists(name, unit), lists_path(name)
-    if fraction not in lists["fractions"]:
-        known = ", ".join(lists["fractions"])
-        raise UserError(f"--fractions {fraction} is not in {path} for {name} by {lists['name']}; known: {known}")
-    released = lists["labelled"]
-    if released and fraction != ALL and str(seed) not in released:
+def _split_unit(name: str, data_dir: str, unit: str) -> tuple[Unit, str]:
+    """A data set's split unit, and where it stands: in the data set where that is built, else in its recipe."""
+    if is_built(data_dir, name):
+        data_set = open_data_set(data_dir, name)
+        return data_set.splits.find(unit, name), str(data_set.path / SPLITS_FILE)
+    return find_recipe(name).splits.find(unit, name), f"the recipe {name}"
+
+
+def _check_split(unit: Unit, place: str, fraction: str, seed: int) -> None:
+    """Raises UserError where a unit has no such fraction, or no list for a seed although it has some for others."""
+    if fraction not in unit.fractions:
+        known = ", ".join(unit.fractions)
+        raise UserError(f"--fractions {fraction} is not in {place} by {unit.name}; known: {known}")
+    if unit.labelled and fraction != ALL and str(seed) not in unit.labelled:
         raise UserError(
-            f"--seeds {seed}: {path} lists labelled {lists['name']}s for the seeds {', '.join(released)} only: choose "
-            "from these"
+            f"--seeds {seed}: {place} lists labelled {unit.name}s for the seeds {', '.join(unit.labelled)} only: "
+            "choose from these"
         )
 
 
 def _data_ready(name: str, data_dir: str, *, build: bool) -> bool:
-    """Whether the data set can be opened, once it is built where that is allowed; False for synthetic data only."""
-    if name != "synthetic" or is_built(data_dir, name):
+    """Whether the data set can be opened, once it is built where that is allowed; one that needs a download always."""
+    if not builds_itself(name) or is_built(data_dir, name):
         return True  # a missing one is told by whoever opens it
     if build:
         from data_pipelines.build import build as build_data_set  # slow to import, and rarely needed

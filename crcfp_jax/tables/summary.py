@@ -10,7 +10,7 @@ from crcfp_jax.common.words import METRICS
 from crcfp_jax.tables.definitions import SYSTEMS
 from crcfp_jax.tables.folder import GridFolder
 from crcfp_jax.tables.paper import PaperFigure, PaperRow, find_row
-from data_pipelines.splits import split_lists
+from data_pipelines.recipes import unit_name
 
 SETTINGS = ("data fingerprint", "steps", "selection", "split unit")  # the facts that are no versions
 
@@ -129,7 +129,7 @@ def _facts(folder: GridFolder, name: str, result: Mapping[str, Any] | None) -> d
     if not path.is_file():
         return {}
     config = read_json(path)
-    unit = split_lists(config["data"]["name"], config["data"]["split_unit"])["name"]
+    unit = unit_name(config["data"]["name"], config["data"]["split_unit"])
     values = (config["data_fingerprint"], str(config["train"]["steps"]), config["evaluation"]["selection"], unit)
     facts = dict(zip(SETTINGS, values, strict=True))
     if result is not None:

@@ -5,6 +5,7 @@ authors' release. A tile's x and y are in its region; the region's place in its 
 ymin), which is `Record.image`, and so does its pixel size (MPP).
 """
 
+import json
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -14,9 +15,10 @@ import numpy as np
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
 from crcfp_jax.common.errors import UserError
-from data_pipelines.builders.base import FoundSources, Options, Recipe, Source, Tile
 from data_pipelines.builders.raw import TCGA_NAME, cut_tiles, files_by_stem
 from data_pipelines.reading.whole import read_codes, read_image
+from data_pipelines.recipes import FoundSources, Option, Recipe, Source, Tile
+from data_pipelines.units import parse_splits
 
 SIDE = 512  # pixels
 TEST_HOSPITALS = ("E2", "EW", "GM", "LL", "OL", "S3")
@@ -49,16 +51,16 @@ def code_table(class_map: str) -> np.ndarray:
     return table
 
 
-def find_sources(raw_dir: Path, options: Options) -> FoundSources:
+def find_sources(raw_dir: Path, class_map: str, unannotated_ok: bool) -> FoundSources:
     """Pairs regions and masks by name."""
     images = files_by_stem(raw_dir / "rgbs_colorNormalized", ".png")
     masks = files_by_stem(raw_dir / "masks", ".png")
-    if not images or (not masks and not options.unannotated_ok):
+    if not images or (not masks and not unannotated_ok):
         empty = "masks" if images else "rgbs_colorNormalized"
         return FoundSources((), missing=f"raw folder {raw_dir} holds no {empty}/*.png")
     faults = []
     sources = []
-    table = code_table(options.class_map)
+    table = code_table(class_map)
     for stem in sorted({*images, *masks}):
         image = raw_dir / "rgbs_colorNormalized" / f"{stem}.png"
         mask = raw_dir / "masks" / f"{stem}.png"
@@ -67,7 +69,7 @@ def find_sources(raw_dir: Path, options: Options) -> FoundSources:
             faults.append(f"{mask} has no image: {image} is missing")
         elif name is None:
             faults.append(f"{image}: the name should have the form TCGA-<site>-<patient>-...")
-        elif stem not in masks and not options.unannotated_ok:
+        elif stem not in masks and not unannotated_ok:
             faults.append(f"{image} has no annotation: {mask} is missing (--unannotated_ok: tiles without labels)")
         else:
             patient, hospital = name.groups()
@@ -103,12 +105,22 @@ def _pixel_size(region: str) -> float | None:
 RECIPE = Recipe(
     name="bcss",
     description="Breast Cancer Semantic Segmentation, five classes, tiles of 512 x 512 pixels.",
+    licence="CC0 1.0",
     classes=CLASSES,
     microns_per_pixel=0.25,
+    splits=parse_splits(json.loads(Path(__file__).with_name("bcss_splits.json").read_text(encoding="utf-8"))),
     find_sources=find_sources,
     download=(
         "download BCSS (about 5 GB) from the Google Drive link on https://github.com/PathologyDataScience/BCSS"
         " ('0_Public-data-Amgad2019_0.25MPP'), so that RAW_DIR holds rgbs_colorNormalized/*.png and masks/*.png"
     ),
-    options=("class_map", "unannotated_ok"),
+    options=(
+        Option(
+            "class_map",
+            "paper",
+            "'paper' ignores the codes 0 and 7, 'release' makes them 'other'",
+            tuple(IGNORED_CODES),
+        ),
+        Option("unannotated_ok", False, "take an image without a mask as unlabelled tiles, instead of stopping"),
+    ),
 )

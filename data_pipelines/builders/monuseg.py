@@ -9,6 +9,7 @@ every pixel that the outline touches belongs to the nucleus: outlines traced alo
 files hold, come back as the mask that they were traced from.
 """
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,10 @@ from defusedxml.ElementTree import parse
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
-from data_pipelines.builders.base import FoundSources, Options, Recipe, Source, Tile
 from data_pipelines.builders.raw import TCGA_NAME, cut_tiles, files_by_stem
 from data_pipelines.reading.whole import read_image
+from data_pipelines.recipes import FoundSources, Recipe, Source, Tile
+from data_pipelines.units import Splits, parse_splits
 
 SIDE = 250  # pixels
 TRAINING = "MoNuSeg 2018 Training Data"
@@ -77,7 +79,7 @@ def _points(region: Element, path: Path) -> np.ndarray:
     return points
 
 
-def find_sources(raw_dir: Path, options: Options) -> FoundSources:
+def find_sources(raw_dir: Path) -> FoundSources:
     """Pairs images and annotations by name, in both folders."""
     folders = (
         ("train", raw_dir / TRAINING / "Tissue Images", raw_dir / TRAINING / "Annotations"),
@@ -114,11 +116,27 @@ def _tiles(image_path: Path, annotation_path: Path, hospital: str, patient: str)
         yield Tile(f"{name}_{y}_{x}", tile, tile_label, hospital, patient, name, x, y, notes=notes)
 
 
+def _splits() -> Splits:
+    """The lists beside this module, in which crops stand as {image: 'row_column row_column'} for short."""
+    value = json.loads(Path(__file__).with_name("monuseg_splits.json").read_text(encoding="utf-8"))
+    crops = value["units"]["crop"]
+    crops["training"] = _crop_names(crops["training"])
+    for by_fraction in crops["labelled"].values():
+        by_fraction.update({fraction: _crop_names(corners) for fraction, corners in by_fraction.items()})
+    return parse_splits(value)
+
+
+def _crop_names(corners_of: dict[str, str]) -> list[str]:
+    return [f"{image}_{corner}" for image, corners in corners_of.items() for corner in corners.split()]
+
+
 RECIPE = Recipe(
     name="monuseg",
     description="MoNuSeg 2018: nuclei in H&E images of many organs, crops of 250 x 250 pixels.",
+    licence="CC BY-NC-SA 4.0: attribution, no commercial use, share alike",
     classes=CLASSES,
     microns_per_pixel=0.25,  # 40x; the annotation files state 0.246 to 0.253
+    splits=_splits(),
     find_sources=find_sources,
     download=(
         "download the training and the test data of MoNuSeg 2018 from https://monuseg.grand-challenge.org/Data/ and"

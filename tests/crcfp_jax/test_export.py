@@ -27,7 +27,7 @@ from crcfp_jax.evaluation.windows import predict_probabilities
 from crcfp_jax.export import export_run, main
 from crcfp_jax.portable_model import agreement
 from crcfp_jax.portable_model.card_text import card_text
-from crcfp_jax.portable_model.describe_run import describe_run, split_hash
+from crcfp_jax.portable_model.describe_run import describe_run
 from crcfp_jax.portable_model.folder import load_model
 from crcfp_jax.predict import main as predict_main
 from crcfp_jax.runs.checkpoint import Checkpoints
@@ -36,7 +36,8 @@ from crcfp_jax.runs.restore import restore_variables
 from crcfp_jax.runs.settings import settings
 from crcfp_jax.training.state import create_state
 from data_pipelines.loaders import evaluation_examples
-from data_pipelines.splits import Split
+from data_pipelines.recipes import all_recipes
+from data_pipelines.splits import split_hash
 
 
 @pytest.fixture(scope="module")
@@ -305,29 +306,18 @@ def test_one_export_at_a_time(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_hash_of_a_split_depends_on_its_tiles_alone():
-    class Tile:
-        def __init__(self, id):
-            self.id = id
-
-    a, b, c = map(Tile, "abc")
-    split = lambda *parts: split_hash(Split(*parts))  # noqa: E731
-    assert split((a, b), (c,), (), ()) == split((b, a), (c,), (), ())
-    assert split((a, b), (c,), (), ()) != split((a,), (b, c), (), ())
-
-
 def test_packages_of_the_extra(monkeypatch):
     monkeypatch.setattr(exporting, "PACKAGES", ("onnx", "no_such_package"))
     with pytest.raises(UserError, match=r"--onnx needs no_such_package: pip install 'crcfp-jax\[onnx\]'"):
         main(["--workdir", "W", "--output", "M", "--onnx"])
 
 
-def test_every_data_set_has_its_licence():
-    from crcfp_jax.portable_model.describe_run import DATA_LICENCES
-    from data_pipelines.build import RECIPES
-
-    assert set(DATA_LICENCES) == set(RECIPES)
-    assert "CC BY-NC-SA 4.0" in DATA_LICENCES["monuseg"]
+def test_the_licence_of_the_data_is_in_the_card(model):
+    licences = {name: recipe.licence for name, recipe in all_recipes().items()}
+    assert all(licences.values()) and "CC BY-NC-SA 4.0" in licences["monuseg"]
+    card = json.loads((model / "card.json").read_text())
+    assert card["licence"]["data"] == licences["synthetic"]
+    assert card["data"]["split_unit"] == "hospital"
 
 
 def test_a_run_older_than_the_pixel_size_opens_at_the_scale_that_it_had(run, tmp_path):

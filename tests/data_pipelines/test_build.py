@@ -17,8 +17,9 @@ from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.command import run_main
 from crcfp_jax.common.errors import UserError
 from data_pipelines.build import build, main
-from data_pipelines.builders.base import FoundSources, Recipe, Source, Tile
 from data_pipelines.data_set import open_data_set
+from data_pipelines.recipes import FoundSources, Recipe, Source, Tile
+from data_pipelines.units import Splits, Unit
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -54,9 +55,11 @@ def test_overwrite_follows_the_raw_data(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["brca"], "unknown data set 'brca'; known: synthetic, bcss, monuseg"),
-        (["bcss", "--class_map", "own"], "unknown class map 'own'; known: paper, release"),
+        (["brca"], "unknown data set 'brca'; known: bcss, glas, monuseg, synthetic"),
+        (["bcss", "--class_map", "own"], "--class_map own is unknown for bcss; known: paper, release"),
         (["monuseg", "--class_map", "release"], "--class_map does not apply to data set monuseg"),
+        (["synthetic", "--raw_dir", "{empty}"], "--raw_dir does not apply to data set synthetic"),
+        (["--class_map", "paper"], "command line: give the data set's name first; known: bcss, glas"),
         (["bcss"], "--raw_dir is not given: download BCSS"),
         (["bcss", "--raw_dir", "{missing}"], "{missing} does not exist: download BCSS (about 5 GB) from the Google"),
         (["monuseg", "--raw_dir", "{empty}"], "{empty} is empty: download the training and the test data of MoNuSeg"),
@@ -91,14 +94,14 @@ def test_killed_build_is_not_taken_for_finished(tmp_path):
     write_bcss(tmp_path / "raw", ("A1", "A2", "A7"), height=40, width=30)
     script = """
 import os, signal, sys
-from data_pipelines.builders import base
+from data_pipelines import store
 from data_pipelines.build import main
-collect = base.TissueBuilder._collect
+collect = store.TissueBuilder._collect
 def killed(self, tile, split, position):
     if position == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return collect(self, tile, split, position)
-base.TissueBuilder._collect = killed
+store.TissueBuilder._collect = killed
 main(["bcss", "--raw_dir", sys.argv[1], "--data_dir", sys.argv[2]])
 """
     arguments = [sys.executable, "-c", script, tmp_path / "raw", tmp_path / "data"]
@@ -146,7 +149,7 @@ def test_faults_of_the_disk_have_the_same_advice_as_elsewhere(tmp_path, monkeypa
     def refuse(*_):
         raise OSError(fault, os.strerror(fault), "inside")
 
-    monkeypatch.setattr("data_pipelines.build.write_index", refuse)
+    monkeypatch.setattr("data_pipelines.store.write_index", refuse)
     write_bcss(tmp_path / "raw", height=40, width=30)
     with pytest.raises(UserError) as refused:
         build("bcss", tmp_path / "raw", tmp_path / "data")
@@ -158,7 +161,7 @@ def test_the_command_ends_like_every_other(tmp_path):
     command = [sys.executable, "-m", "data_pipelines.build", "brca", "--data_dir", tmp_path / "data"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: unknown data set 'brca'; known: synthetic, bcss, monuseg\n"
+    assert done.stderr == "error: unknown data set 'brca'; known: bcss, glas, monuseg, synthetic\n"
 
 
 def test_one_build_at_a_time(tmp_path):
@@ -200,31 +203,30 @@ sys.exit(bool(of_jax) or any(name in sys.modules for name in ("tensorflow", "jax
     subprocess.run(arguments, check=True, env=environment)
 
 
-def _store(tmp_path, monkeypatch, *tiles: Tile):
-    """Builds a data set named 'bcss' from tiles made here."""
+def _store(tmp_path, *tiles: Tile):
+    """Builds a data set named 'own' from tiles made here."""
     recipe = Recipe(
-        name="bcss",
+        name="own",
         description="",
+        licence="",
         classes=(ClassInfo("a", (0, 0, 0)), ClassInfo("b", (1, 1, 1))),
         microns_per_pixel=1.0,
-        find_sources=lambda raw_dir, options: FoundSources((Source("all", "train", lambda: tiles),)),
+        splits=Splits((Unit("image", {"1/1": 1}),)),
+        find_sources=lambda raw_dir: FoundSources((Source("all", "train", lambda: tiles),)),
         needs_raw=False,
-        options=("class_map",),
     )
-    monkeypatch.setattr("data_pipelines.builders.bcss.RECIPE", recipe)
-    return build("bcss", None, tmp_path / "data")
+    return build(recipe, None, tmp_path / "data")
 
 
 def _tile(name: str, label: np.ndarray | None) -> Tile:
     return Tile(name, np.zeros((2, 3, 3), np.uint8), label, "hospital", "patient", "image", 4, 5)
 
 
-def test_annotated_means_any_pixel_that_counts(tmp_path, monkeypatch):
+def test_annotated_means_any_pixel_that_counts(tmp_path):
     partly = np.full((2, 3), 255, np.uint8)
     partly[1, 2] = 1
     data_set = _store(
         tmp_path,
-        monkeypatch,
         _tile("none", None),
         _tile("ignored", np.full((2, 3), 255, np.uint8)),
         _tile("partly", partly),
@@ -236,21 +238,21 @@ def test_annotated_means_any_pixel_that_counts(tmp_path, monkeypatch):
     assert (record.hospital, record.patient, record.image, record.x, record.y) == ("hospital", "patient", "image", 4, 5)
 
 
-def test_a_tile_may_have_a_pixel_size_of_its_own(tmp_path, monkeypatch):
+def test_a_tile_may_have_a_pixel_size_of_its_own(tmp_path):
     own = Tile("own", np.zeros((4, 7, 3), np.uint8), None, "hospital", "patient", "image", 0, 0, microns_per_pixel=0.5)
-    records = _store(tmp_path, monkeypatch, _tile("none", None), own).records
+    records = _store(tmp_path, _tile("none", None), own).records
     assert [(r.microns_per_pixel, r.height, r.width) for r in records] == [(1.0, 2, 3), (0.5, 4, 7)]
-    assert open_data_set(tmp_path / "data", "bcss").records == records
+    assert open_data_set(tmp_path / "data", "own").records == records
     none = dataclasses.replace(own, microns_per_pixel=0.0)
     with pytest.raises(ValueError, match=r"own: 0\.0 µm per pixel is no size"):
-        _store(tmp_path / "other", monkeypatch, none)
+        _store(tmp_path / "other", none)
 
 
-def test_contract_of_tiles(tmp_path, monkeypatch):
+def test_contract_of_tiles(tmp_path):
     with pytest.raises(UserError, match="tile twin occurs twice"):
-        _store(tmp_path, monkeypatch, _tile("twin", None), _tile("twin", None))
+        _store(tmp_path, _tile("twin", None), _tile("twin", None))
     with pytest.raises(ValueError, match="label 2 is no class"):
-        _store(tmp_path, monkeypatch, _tile("odd", np.full((2, 3), 2, np.uint8)))
+        _store(tmp_path, _tile("odd", np.full((2, 3), 2, np.uint8)))
     with pytest.raises(ValueError, match=r"label uint8 \(3, 2\) is not uint8 \[2, 3\]"):
-        _store(tmp_path, monkeypatch, _tile("odd", np.zeros((3, 2), np.uint8)))
-    assert not list((tmp_path / "data").glob("bcss/*"))
+        _store(tmp_path, _tile("odd", np.zeros((3, 2), np.uint8)))
+    assert not list((tmp_path / "data").glob("own/*"))

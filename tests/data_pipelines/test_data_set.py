@@ -13,8 +13,8 @@ from raw_folders import write_bcss
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines import data_set as records
+from data_pipelines import store
 from data_pipelines.build import build
-from data_pipelines.builders import base
 from data_pipelines.builders.bcss import code_table
 from data_pipelines.scale import network_pixel_size
 
@@ -65,12 +65,12 @@ def test_threads_read_what_one_thread_reads(built):
 
 def test_without_labels_no_mask_is_decoded(tmp_path, monkeypatch):
     write_bcss(tmp_path / "raw", height=40, width=30)
-    from_array = base.Image.fromarray
+    from_array = store.Image.fromarray
 
     def garbage_for_masks(array):
         return from_array(array) if array.ndim == 3 else io.BytesIO(b"this is no PNG file")
 
-    monkeypatch.setattr(base.Image, "fromarray", garbage_for_masks)
+    monkeypatch.setattr(store.Image, "fromarray", garbage_for_masks)
     data_set = build("bcss", tmp_path / "raw", tmp_path / "data")
     assert set(data_set.source("train", labels=False)[0]) == {"image"}
     with pytest.raises(UserError, match=r"tile 0 can't be read .*--overwrite"):

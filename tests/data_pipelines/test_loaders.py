@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -11,8 +10,9 @@ import pytest
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
-from data_pipelines import build, loaders
+from data_pipelines import build, loaders, recipes
 from data_pipelines.data_set import Record
+from data_pipelines.units import Splits, Unit
 
 OPTIONS = loaders.LoaderOptions(
     side=32,
@@ -389,30 +389,31 @@ def test_every_record_is_evaluated_once_as_stored(count, processes):
         assert seen == list(records)
 
 
-def build_stored(folder, monkeypatch, data_set):
+def build_stored(folder, data_set):
     """Builds the tiles of a FakeDataSet by the project's own builder and opens what is stored."""
-    from data_pipelines.builders import base
 
     def tiles():
         for record, image, label in zip(data_set.records, data_set.images, data_set.labels, strict=True):
-            yield base.Tile(record.id, image, label, record.hospital, record.patient, record.image, record.x, record.y)
+            yield recipes.Tile(
+                record.id, image, label, record.hospital, record.patient, record.image, record.x, record.y
+            )
 
-    recipe = base.Recipe(
+    recipe = recipes.Recipe(
         name="tiny",
         description="tiles of a test",
+        licence="",
         classes=tuple(ClassInfo(f"class {label}", (label, label, label)) for label in range(5)),
         microns_per_pixel=0.25,
-        find_sources=lambda raw_dir, options: base.FoundSources((base.Source("all", "train", tiles),)),
+        splits=Splits((Unit("image", {"1/1": 9}),)),
+        find_sources=lambda raw_dir: recipes.FoundSources((recipes.Source("all", "train", tiles),)),
         needs_raw=False,
     )
-    monkeypatch.setattr(build, "RECIPES", ("tiny",))
-    monkeypatch.setitem(sys.modules, "data_pipelines.builders.tiny", SimpleNamespace(RECIPE=recipe))
-    return build.build("tiny", None, folder)
+    return build.build(recipe, None, folder)
 
 
 def test_a_stored_data_set_gives_the_same_batches_and_decodes_no_unlabelled_mask(tmp_path, monkeypatch):
     data_set = noise(9)
-    stored = build_stored(tmp_path, monkeypatch, data_set)
+    stored = build_stored(tmp_path, data_set)
     split = SimpleNamespace(labelled=stored.records[:3], unlabelled=stored.records[3:])
     expected = take(loader(data_set), 3)
     channels = []

@@ -9,14 +9,14 @@ import pytest
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
-from data_pipelines import splits
 from data_pipelines.data_set import DataSet, Record
-from data_pipelines.splits import make_split
+from data_pipelines.recipes import find_recipe
+from data_pipelines.splits import Split, make_split, split_hash
+from data_pipelines.units import Splits, Unit
 
-LISTS = {name: json.loads((Path(splits.__file__).parent / "splits" / f"{name}.json").read_text()) for name in
-         ("bcss", "monuseg", "synthetic")}  # fmt: skip
-BCSS_TRAINING = LISTS["bcss"]["units"]["hospital"]["training"]
-IMAGES = LISTS["monuseg"]["units"]["image"]["training"]
+LISTS = {name: find_recipe(name).splits for name in ("bcss", "monuseg", "synthetic")}
+BCSS_TRAINING = LISTS["bcss"].find("hospital", "bcss").training
+IMAGES = LISTS["monuseg"].find("image", "monuseg").training
 
 
 def data_set_of(name: str, rows: list[tuple]) -> DataSet:
@@ -25,7 +25,8 @@ def data_set_of(name: str, rows: list[tuple]) -> DataSet:
         Record(row[0], row[1], position, row[2], "patient", row[3], 0, 0, row[4], 0.25)
         for position, row in enumerate(rows)
     )
-    return DataSet(name, (ClassInfo("a", (0, 0, 0)),), 0.25, records, "fingerprint", Path("built"), {}, {}, ())
+    classes, lists = (ClassInfo("a", (0, 0, 0)),), LISTS.get(name, Splits())
+    return DataSet(name, classes, 0.25, records, "fingerprint", Path("built"), {}, {}, (), splits=lists)
 
 
 def bcss(hospitals=(*BCSS_TRAINING, "E2", "OL")) -> DataSet:
@@ -57,14 +58,15 @@ def ids(records) -> set[str]:
     return {record.id for record in records}
 
 
-@pytest.mark.parametrize(("name", "unit"), [(n, u) for n in LISTS for u in LISTS[n]["units"]])
+@pytest.mark.parametrize(("name", "unit"), [(n, u.name) for n in LISTS for u in LISTS[n].units])
 @pytest.mark.parametrize("seed", [1, 2, 3, 4, 40])
 @pytest.mark.parametrize("validation", [False, True])
 def test_no_tile_on_two_sides(name, unit, seed, validation):
     data_set = DATA_SETS[name]
-    unit_of = splits.UNIT_OF_RECORD[unit]
+    found = LISTS[name].find(unit, name)
+    unit_of = found.of
     training = ids(record for record in data_set.records if record.split == "train")
-    for fraction, count in LISTS[name]["units"][unit]["fractions"].items():
+    for fraction, count in found.fractions.items():
         split = make_split(data_set, fraction, seed, unit=unit, validation=validation)
         parts = {"labelled": split.labelled, "validation": split.validation, "test": split.test}
         if fraction != "1/1":
@@ -173,6 +175,46 @@ def test_unknown_names(arguments, message):
         make_split(DATA_SETS[name], fraction, seed, unit=unit, validation=False)
 
 
-def test_data_set_without_lists():
-    with pytest.raises(UserError, match="no split lists for data set 'tnbc'"):
+def by_patient(unit: Unit) -> DataSet:
+    """Twelve tiles of six patients, the last of them not annotated."""
+    records = tuple(
+        Record(f"t{i}", "train", i, "h", f"P{i // 2}", f"t{i}", 0, 0, i < 10, 0.25, 8, 8) for i in range(12)
+    )
+    classes = (ClassInfo("a", (0, 0, 0)),)
+    return DataSet("own", classes, 0.25, records, "", Path("built"), {}, {}, (), splits=Splits((unit,)))
+
+
+def test_units_without_a_training_list_are_those_that_are_annotated():
+    data_set = by_patient(Unit("patient", {"2/5": 2, "1/1": 5}))
+    split = make_split(data_set, "2/5", 3, validation=False)
+    drawn = set(np.random.default_rng(3).permutation(["P0", "P1", "P2", "P3", "P4"])[:2])
+    assert {record.patient for record in split.labelled} == drawn and len(split.labelled) == 4
+    assert "P5" in {record.patient for record in split.unlabelled}
+    assert len(make_split(data_set, "1/1", 3, validation=False).labelled) == 10
+
+
+def test_a_unit_groups_by_its_field_and_takes_lists_for_some_seeds():
+    unit = Unit("case", {"1/5": 1, "2/5": 2}, field="patient", labelled={"1": {"1/5": ["P4"]}})
+    data_set = by_patient(unit)
+    assert ids(make_split(data_set, "1/5", 1, validation=False).labelled) == {"t8", "t9"}
+    for fraction, seed, count in (("2/5", 1, 2), ("1/5", 2, 1)):  # no list: drawn
+        drawn = set(np.random.default_rng(seed).permutation(["P0", "P1", "P2", "P3", "P4"])[:count])
+        assert {r.patient for r in make_split(data_set, fraction, seed, validation=False).labelled} == drawn
+
+
+def test_more_units_than_there_are():
+    data_set = by_patient(Unit("patient", {"1/2": 6}))
+    with pytest.raises(UserError, match="fraction 1/2 labels 6 patients, and built has 5 for training: build the"):
+        make_split(data_set, "1/2", 1, validation=False)
+
+
+def test_data_set_without_units():
+    with pytest.raises(UserError, match="unknown split unit 'default' for tnbc"):
         make_split(data_set_of("tnbc", []), "1/8", 1, validation=False)
+
+
+def test_hash_of_a_split_depends_on_its_tiles_alone():
+    split = make_split(DATA_SETS["bcss"], "1/2", 7, validation=False)
+    turned = Split(split.labelled[::-1], split.unlabelled, split.validation, split.test)
+    assert split_hash(split) == split_hash(turned)
+    assert split_hash(split) != split_hash(make_split(DATA_SETS["bcss"], "1/8", 7, validation=False))

@@ -52,3 +52,32 @@ def write_monuseg(raw_dir: Path, height: int = 500, width: int = 500) -> dict[st
         else:
             path.write_text(aperio([(10, 20), (19, 20), (19, 29), (10, 29)]))
     return paths
+
+
+def write_lab(raw_dir: Path, patients: tuple[str, ...] = ("P1", "P2", "P3", "P4", "P9"), side: int = 64) -> None:
+    """Writes two pictures a patient, dark where they are tumour, for the recipe of docs/examples/lab.py."""
+    for folder in ("images", "masks"):
+        (raw_dir / folder).mkdir(parents=True)
+    for number, name in enumerate(f"{patient}_{i}" for patient in patients for i in (1, 2)):
+        mask = np.zeros((side, side), np.uint8)
+        mask[:, : side // 4 + number] = 1
+        noise = np.random.default_rng(number).integers(0, 40, (side, side, 3), dtype=np.uint8)
+        image = noise + np.where(mask[..., None] == 1, np.uint8(60), np.uint8(200))
+        Image.fromarray(image).save(raw_dir / "images" / f"{name}.png")
+        Image.fromarray(mask).save(raw_dir / "masks" / f"{name}.png")
+
+
+def write_glas(raw_dir: Path, official: bool) -> None:
+    """Writes two training and two test images, whose glands 1 and 3 are squares of 4 and 16 pixels."""
+    for number, name in enumerate(("train_10", "train_2", "testA_1", "testB_1")):
+        image = np.random.default_rng(number).integers(0, 256, (20, 30 + number, 3), dtype=np.uint8)
+        glands = np.zeros(image.shape[:2], np.uint8)
+        glands[1:3, 1:3], glands[5:9, 5:9] = 1, 3
+        if official:
+            folder = raw_dir / "Warwick QU Dataset (Released 2016_07_08)"
+            paths = folder / f"{name}.bmp", folder / f"{name}_anno.bmp"
+        else:
+            paths = raw_dir / "images" / f"{name}.png", raw_dir / "instance_masks" / f"{name}.png"
+        for path, array in zip(paths, (image, glands), strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(path)

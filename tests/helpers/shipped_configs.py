@@ -6,7 +6,7 @@ from pathlib import Path
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = [
     "quickstart", "quickstart:tiny", "quickstart:full", "bcss", "bcss:small", "bcss:tiny", "bcss:release",
-    "monuseg", "monuseg:small", "monuseg:tiny", "monuseg:release",
+    "monuseg", "monuseg:small", "monuseg:tiny", "monuseg:release", "glas", "glas:small", "glas:tiny",
 ]  # fmt: skip
 
 

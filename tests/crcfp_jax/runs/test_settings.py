@@ -55,6 +55,27 @@ def test_another_build_of_the_data_set_is_named():
         check_resumable(settings(), settings(fingerprint="bb"), FOLDER)
 
 
+def test_another_split_is_named_and_follows_from_other_settings():
+    one, other = settings() | {"split_hash": "aa"}, settings() | {"split_hash": "bb"}
+    assert check_resumable(one, one, FOLDER) == []
+    with pytest.raises(UserError) as caught:
+        check_resumable(one, other, FOLDER)
+    assert str(caught.value) == (
+        "runs/one was trained on another split of data set 'bcss': the lists in its splits.json were others; restore "
+        "them, or give another --workdir"
+    )
+    with pytest.raises(UserError, match=r"other settings: config\.seed was 1, now 2; undo"):
+        check_resumable(one, other | {"seed": 2}, FOLDER)
+    with pytest.raises(UserError, match="another build of data set 'bcss'"):
+        check_resumable(one, other | {"data_fingerprint": "bb"}, FOLDER)
+
+
+def test_a_run_from_before_the_split_was_remembered_opens():
+    assert check_resumable(settings(), settings() | {"split_hash": "bb"}, FOLDER) == []
+    stored = {"data": {"side": 64}, "data_fingerprint": "aa", "split_hash": "bb"}
+    assert load_config(stored, FOLDER).data.side == 64
+
+
 def test_stored_settings_come_back_locked_and_whole():
     config = load_config({"seed": 7, "data": {"side": 64}, "data_fingerprint": "aa"}, FOLDER)
     assert (config.seed, config.data.side, config.data.base_size) == (7, 64, 400)

@@ -1,6 +1,5 @@
 """Which runs a table asks for, their commands, and every mistake that is told before the first run starts."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -24,6 +23,7 @@ from crcfp_jax.tables.grid import (
     read_settings,
 )
 from crcfp_jax.tables.runner import shard_of
+from data_pipelines.recipes import find_recipe
 
 ROOT = Path(__file__).parents[3]
 # ml_collections imports config files so.
@@ -169,10 +169,9 @@ def test_negatives_are_rounded_to_what_can_be_drawn():
 def test_definitions_fit_the_methods_data_sets_and_configs():
     assert {METHOD_OF[name].name for name in SYSTEMS} == set(METHODS) - set(ALIASES)
     for name, data in DATA.items():
-        recipe = importlib.import_module(f"data_pipelines.builders.{name}").RECIPE
+        recipe = find_recipe(name)
         assert len(recipe.classes) == data.classes
-        lists = json.loads((ROOT / "data_pipelines" / "splits" / f"{name}.json").read_text())
-        assert set(data.fractions) <= set(lists["units"][lists["default"]]["fractions"])
+        assert set(data.fractions) <= set(recipe.splits.units[0].fractions)
         for scale in data.variants:
             assert load_config(config_file(data, scale), {}).data.name == name
 
@@ -277,9 +276,7 @@ def test_a_data_set_that_is_not_built_is_told_with_its_command(tables, tmp_path)
 
 
 def test_a_seed_without_released_lists_is_told(tables):
-    with pytest.raises(
-        UserError, match=r"--seeds 4: .*/splits/monuseg.json lists labelled crops for the seeds 1, 2, 3"
-    ):
+    with pytest.raises(UserError, match=r"--seeds 4: the recipe monuseg lists labelled crops for the seeds 1, 2, 3"):
         tables("2", "--seeds", "3,4", data="monuseg")
     with pytest.raises(UserError, match="is not built"):  # 1/1 labels all, and by image the units are drawn
         tables("2", "--seeds", "4", "--fractions", "1/1", data="monuseg")

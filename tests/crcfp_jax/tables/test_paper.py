@@ -7,7 +7,7 @@ import pytest
 from crcfp_jax.common.words import METRICS
 from crcfp_jax.tables.definitions import DATA, SYSTEMS, TABLES
 from crcfp_jax.tables.paper import PaperFigure, find_row, paper_rows, source
-from data_pipelines.splits import split_lists
+from data_pipelines.recipes import unit_name
 
 BCSS, MONUSEG = ("bcss", ["hospital"]), ("monuseg", ["crop"])
 
@@ -28,7 +28,7 @@ def test_rows_are_where_the_grids_have_them():
     for row in paper_rows():
         table = TABLES[row.table]
         assert row.data == table.data and row.system in table.systems and row.system in SYSTEMS
-        assert row.split_unit == split_lists(row.data, "default")["name"]
+        assert row.split_unit == unit_name(row.data, "default")
         assert row.fraction in (*DATA[row.data].fractions, "1/1")
         assert row.value is None if table.sweep is None else row.value in table.sweep.values
         assert list(row.figures) == (["mean_iou"] if row.table == 4 else list(METRICS))

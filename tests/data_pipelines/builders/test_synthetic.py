@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from data_pipelines.builders import synthetic
-from data_pipelines.builders.base import Options
 from data_pipelines.synthesis import layout, staining, synthesise
 from data_pipelines.synthesis.tissue import cells
 
@@ -127,7 +126,7 @@ def test_packed_cells_have_their_spacing():
 
 def test_plan_has_one_source_per_hospital(monkeypatch):
     monkeypatch.setattr(synthetic, "SIDE", 48)
-    found = synthetic.find_sources(None, Options())
+    found = synthetic.find_sources(None)
     assert [(source.name, source.split) for source in found.sources][7:11] == [
         ("H08", "train"),
         ("H09", "validation"),

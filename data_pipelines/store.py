@@ -1,37 +1,16 @@
-"""What every data set builder shares: the pieces a builder module supplies, and the TFDS builder that stores them.
+"""Stores the tiles of a recipe as a data set: array_record files written by TFDS, and the index.
 
-How a builder module is written
--------------------------------
-A module in `data_pipelines/builders/` defines one `RECIPE = Recipe(...)` and is listed in `data_pipelines.build`:
-
-    def find_sources(raw_dir: Path | None, options: Options) -> FoundSources:
-        # Look at the folder (not at pixels) and say what will be stored, in which order.
-        # raw_dir is None for recipes with needs_raw=False (synthetic data); it exists for the others.
-        # options.class_map and the like are only different from their defaults where Recipe.options names them.
-        return FoundSources(sources=tuple(Source(name, split, partial(tiles_of, ...)) for ...), faults=())
-
-    RECIPE = Recipe(name="bcss", description="...", classes=(ClassInfo("tumour", (200, 0, 0)), ...),
-                    microns_per_pixel=0.25, find_sources=find_sources)
-
-A `Source` is one unit of work, read whole or skipped whole: a region with its mask, an image with its annotation, or
-all tiles of one synthetic hospital. Its `tiles` is called without arguments, once, and gives the `Tile`s in the order
-in which they are stored. It raises UserError for bad input; with --skip_bad such a source is left out and listed.
-Images are read by `read_image` of data_pipelines.reading.whole, as a prediction reads them, and masks of class codes by
-`read_codes`. What `read_image` notes goes into `Tile.notes`.
-Faults seen there (an image without its mask) go into `FoundSources.faults`: the first one ends the build, or, with
---skip_bad, all are listed and the build goes on. A source becomes one array_record file, held in memory while it is
-written: keep it below a few hundred tiles, and group tiny ones.
-
-Storage
--------
 `ShardBasedBuilder`, not `GeneratorBasedBuilder`: above 1 GB a split (BCSS), the latter sorts through temporary
 files that it opens with TensorFlow, which is no dependency here. The former writes straight through, in the order
 given, so position in storage == position in the index. Images are yielded as PIL.Image: arrays would be encoded by
 TensorFlow.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import io
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -39,70 +18,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from rich.console import Console
+from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
-from crcfp_jax.common.classes import IGNORED, ClassInfo
+from crcfp_jax.common.classes import IGNORED
 from crcfp_jax.common.errors import UserError
-from data_pipelines.data_set import SPLITS, VERSION, Record
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user may ask of a build. A recipe names those that it knows in `Recipe.options`."""
-
-    class_map: str = "paper"  # bcss: 'paper' or 'release'
-    unannotated_ok: bool = False  # bcss: an image without a mask gives unlabelled tiles instead of an error
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One tile. `image`: uint8 [h, w, 3] RGB. `label`: uint8 [h, w], 255 = ignored; None = no annotation at all."""
-
-    id: str  # unique in the data set
-    image: np.ndarray
-    label: np.ndarray | None
-    hospital: str
-    patient: str
-    source_image: str
-    x: int  # pixels, of the top-left corner in the source image, to the right
-    y: int  # likewise, downwards
-    notes: tuple[str, ...] = ()  # what of its source image is read otherwise than it is stored
-    microns_per_pixel: float | None = None  # of `image`; None: the recipe's
-
-
-@dataclass(frozen=True)
-class Source:
-    """A unit of work that is stored whole or skipped whole; `tiles` is called once."""
-
-    name: str  # shown beside the progress bar
-    split: str  # 'train', 'validation' or 'test'
-    tiles: Callable[[], Iterable[Tile]]
-
-
-@dataclass(frozen=True)
-class FoundSources:
-    """All sources in storage order, and what is wrong with the raw folder.
-
-    `faults`: single files that can't be used, one plain line each. `missing`: why the folder can't be the data set at
-    all (a folder of it is not there); the user is then told what to download.
-    """
-
-    sources: tuple[Source, ...]
-    faults: tuple[str, ...] = ()
-    missing: str = ""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A data set: see the module's docstring."""
-
-    name: str
-    description: str
-    classes: tuple[ClassInfo, ...]
-    microns_per_pixel: float  # of the tiles that don't say their own
-    find_sources: Callable[[Path | None, Options], FoundSources]
-    needs_raw: bool = True
-    download: str = ""  # what to download from where, and the layout that it unpacks to; for needs_raw
-    options: tuple[str, ...] = ()  # names of the fields of Options that it knows
+from crcfp_jax.common.progress import progress_bar
+from data_pipelines.about import write_about
+from data_pipelines.data_set import SPLITS, VERSION, Record, write_index
+from data_pipelines.recipes import FoundSources, Recipe, Source, Tile
 
 
 @dataclass
@@ -142,6 +66,9 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     # TFDS looks for checksums of downloads beside the code, through importlib_resources, which it needs but does not
     # install (4.9.10). Nothing is downloaded here; None is what it finds for a class made in a notebook.
     code_path = None
+    # TFDS writes this name into dataset_info.json, whose size is part of the index and so of the fingerprint: it stays
+    # as it was when the first data sets were built, wherever the class lies.
+    __module__ = "data_pipelines.builders.base"
 
     def __init__(
         self,
@@ -227,3 +154,48 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         pixel = self.recipe.microns_per_pixel if tile.microns_per_pixel is None else tile.microns_per_pixel
         collected.records.append(Record(tile.id, split, position, *where, annotated, pixel, height, width))
         return label
+
+
+def store(recipe: Recipe, found: FoundSources, folder: Path, options: dict, skip_bad: bool) -> None:
+    """Writes a data set into an empty folder, its index last.
+
+    Args:
+      options: name -> value, that the recipe was given.
+      skip_bad: leave out sources that can't be used.
+
+    Raises:
+      UserError: a source that can't be used, or a split of which nothing is left.
+    """
+    tfds.disable_progress_bar()
+    columns, console = (TimeElapsedColumn(), TimeRemainingColumn()), Console(stderr=True)
+    with progress_bar(recipe.name, len(found.sources), *columns, console=console) as advance:
+
+        def on_source(source) -> None:
+            advance(name=f"{source.split} {source.name}")
+
+        builder = TissueBuilder(recipe, found, folder / "tfds", skip_bad=skip_bad, on_source=on_source)
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces downloads that there are not
+            config = tfds.download.DownloadConfig(try_download_gcs=False)
+            builder.download_and_prepare(download_config=config)
+    for file in (folder / "tfds" / recipe.name / VERSION).iterdir():  # TFDS has a layout of its own
+        file.rename(folder / file.name)
+    shutil.rmtree(folder / "tfds")
+    collected = builder.collected
+    skipped = [*found.faults, *collected.skipped]
+    for split in {source.split for source in found.sources}:
+        if split not in collected.pixels:
+            raise UserError(f"nothing usable is left of the {split} split of {recipe.name}; first fault: {skipped[0]}")
+    index = {
+        "name": recipe.name,
+        "version": VERSION,
+        "classes": [{"name": info.name, "colour": info.colour} for info in recipe.classes],
+        "microns_per_pixel": recipe.microns_per_pixel,
+        "options": options,
+        "pixels": {split: counts.tolist() for split, counts in collected.pixels.items()},
+        "skipped": skipped,
+        "content": collected.digest.hexdigest(),
+    }
+    if collected.notes:  # else the index, and so the fingerprint, is that of builds from before there were notes
+        index["notes"] = collected.notes
+    write_about(folder, recipe.splits, description=recipe.description, licence=recipe.licence)
+    write_index(folder, index, collected.records)

@@ -1,0 +1,31 @@
+"""GlaS: glands against the rest, labels of some of the 85 training images; not in the paper.
+
+python -m data_pipelines.build glas --raw_dir RAW --data_dir data
+python -m crcfp_jax.main --config configs/glas.py --config.fraction=1/10 --config.seed=1
+"""
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.config import default, small, tiny
+
+
+def get_config(variant: str = ""):
+    """The paper's settings; `:small` a network for two CPU cores, `:tiny` one for grids of many runs on them.
+
+    Images are 480 x 324 µm, some less: they differ in extent, so the scale is a pixel size. A gland is 50 to 200 µm.
+    """
+    match variant:
+        case "":
+            c = default()
+            c.data.microns_per_pixel = 1.0  # a crop of 320 pixels is as high as most images
+        case "small":
+            c = small()
+            c.data.side = 128
+            c.data.microns_per_pixel = 2.0  # 256 µm a crop
+        case "tiny":
+            c = tiny()
+            c.data.microns_per_pixel = 3.0  # 192 µm a crop
+        case _:
+            raise UserError(f"configs/glas.py:{variant} is unknown; known variants: small, tiny")
+    c.fraction = "1/10"
+    c.data.name = "glas"
+    return c
