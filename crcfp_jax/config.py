@@ -66,7 +66,7 @@ SECTIONS = {
     "model": {
         "backbone": Key("resnet50", name),  # (paper); resnet101 (Table 3), efficientnet_lite0, ...
         "decoder": Key("v3", one_of("v3", "v3plus")),  # v3 (paper), v3plus (release)
-        "output_stride": Key(16, one_of(8, 16)),  # release; 8 doubles time and memory and shows finer detail with v3
+        "output_stride": Key(16, count),  # release; 8 doubles time and memory and shows finer detail with v3
         "width": Key(64, multiple_of(4)),  # channels of a ResNet's stem; below 64 its layers shrink in proportion
         "decoder_width": Key(256, multiple_of(16)),  # channels of the decoder's features (DeepLab)
         "projection_dim": Key(128, count),  # channels of the projector's output (paper)

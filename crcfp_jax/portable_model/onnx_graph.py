@@ -9,6 +9,7 @@ import onnx
 from flax.typing import VariableDict
 from jaxtyping import UInt8
 
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.models.decoders.deeplab import rates
 from crcfp_jax.models.encoders.resnet import BACKBONES, block_specs
 from crcfp_jax.models.network import Network
@@ -26,6 +27,10 @@ def export_onnx(network: Network, variables: VariableDict, card: Mapping[str, An
         variables: of `artifact.inference_variables`, host arrays.
         card: the model's card; what a user of the file alone needs of it goes into its metadata.
     """
+    if network.backbone not in BACKBONES:
+        raise UserError(
+            f"--onnx writes {', '.join(BACKBONES)}, and not config.model.backbone={network.backbone!r}: export without it"
+        )
     layers = Layers(variables["params"], variables["batch_stats"])
     images = layers.node("Transpose", [layers.node("Cast", ["images"], to=onnx.TensorProto.FLOAT)], perm=[0, 3, 1, 2])
     # As x / 255, then (x - mean) / deviation.

@@ -7,7 +7,7 @@ import pytest
 from tiny import tiny_batch, tiny_config, tiny_parts, tiny_state
 
 from crcfp_jax.methods.mean_teacher import ema_update
-from crcfp_jax.models.encoders.pixels import normalise
+from crcfp_jax.models.encoders.pixels import IMAGENET, normalise
 from crcfp_jax.runs.checkpoint import Checkpoints
 from crcfp_jax.training.step import make_train_step
 
@@ -54,7 +54,7 @@ def test_a_teachers_statistics_are_those_of_the_unaltered_images_that_it_has_see
     states, _, _, config = steps
     network, _, _ = tiny_parts(config)
     before, after = states[1].teacher, states[2].teacher
-    images = normalise(jnp.asarray(tiny_batch(config)["view_a"]))
+    images = normalise(jnp.asarray(tiny_batch(config)["view_a"]), IMAGENET)
     _, updated = network.apply(before, images, train=True, mutable=["batch_stats"], method="encode")
     jax.tree.map(
         lambda own, expected: np.testing.assert_allclose(own, expected, rtol=1e-5, atol=1e-6),

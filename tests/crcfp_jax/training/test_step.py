@@ -242,7 +242,6 @@ def test_supervised_needs_no_unlabelled_images_and_its_loss_falls():
         ({"method": "cdcl", "model__statistics": "joint"}, "config.model.statistics='joint' can't be combined"),
         ({"method": "cdcl", "cdcl__negatives": 30}, "config.cdcl.negatives=30"),
         ({"contrastive__negatives": 8 * 17}, "config.contrastive.negatives=136"),
-        ({"model__statistics": "none"}, "config.model.statistics='none'"),
         ({"data__side": 36}, "config.data.side=36"),
     ],
 )
