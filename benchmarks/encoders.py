@@ -2,10 +2,10 @@
 
     python benchmarks/encoders.py [--steps 20]
 
-Steps: supervised, 8 crops of 128 pixels, output stride 16, v3+ decoder of 128 channels, AdamW, float32, random input on
-the device (`crcfp_jax.bench`). Convolutions: the depthwise ones of EfficientNet-Lite0 on 8 crops of 128 pixels, forward
-and both gradients, as sums of shifted images (what training uses on a CPU), as XLA's grouped convolution, and in PyTorch
-with channels last. Needs PyTorch for the last.
+Steps: supervised, 8 crops of 128 pixels, output stride 16, v3+ decoder of 128 channels, AdamW, float32, random input
+on the device (`crcfp_jax.bench`). Convolutions: the depthwise ones of EfficientNet-Lite0 on 8 crops of 128 pixels,
+forward and both gradients, as sums of shifted images (what training uses on a CPU), as XLA's grouped convolution, and
+in PyTorch with channels last. Needs PyTorch for the last.
 """
 
 import argparse
@@ -86,8 +86,8 @@ def in_jax(form, inputs, kernel, stride, dilation):
 
 
 def in_torch(inputs, kernel, stride, dilation):
-    x = torch.from_numpy(np.asarray(inputs)).permute(0, 3, 1, 2).requires_grad_()  # channels last in memory
-    w = torch.from_numpy(np.asarray(kernel)).permute(3, 2, 0, 1).contiguous().requires_grad_()
+    x = torch.from_numpy(np.array(inputs)).permute(0, 3, 1, 2).requires_grad_()  # channels last in memory
+    w = torch.from_numpy(np.array(kernel)).permute(3, 2, 0, 1).contiguous().requires_grad_()
     padding = dilation * (kernel.shape[0] // 2)
 
     def call():

@@ -29,7 +29,7 @@ def export_onnx(network: Network, variables: VariableDict, card: Mapping[str, An
     """
     if network.backbone not in BACKBONES:
         raise UserError(
-            f"--onnx writes {', '.join(BACKBONES)}, and not config.model.backbone={network.backbone!r}: export without it"
+            f"--onnx can't write config.model.backbone={network.backbone!r}, only {', '.join(BACKBONES)}: leave it out"
         )
     layers = Layers(variables["params"], variables["batch_stats"])
     images = layers.node("Transpose", [layers.node("Cast", ["images"], to=onnx.TensorProto.FLOAT)], perm=[0, 3, 1, 2])
