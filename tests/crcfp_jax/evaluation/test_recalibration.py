@@ -9,7 +9,7 @@ import pytest
 from tiny import tiny_config, tiny_parts, tiny_state
 
 from crcfp_jax.evaluation.recalibration import Recalibration, recalibration_windows
-from crcfp_jax.models.encoders.pixels import normalise
+from crcfp_jax.models.encoders.pixels import IMAGENET, normalise
 from data_pipelines.data_set import DataSet, Record
 
 
@@ -22,7 +22,7 @@ def first_layer_outputs(variables, windows):
     """[n, c, pixels]: what the first normalisation sees."""
     kernel = variables["params"]["backbone"]["conv1"]["kernel"]
     outputs = jax.lax.conv_general_dilated(
-        np.asarray(normalise(jnp.asarray(windows), network.pixels)),
+        np.asarray(normalise(jnp.asarray(windows), IMAGENET)),
         kernel, (2, 2), ((3, 3), (3, 3)), dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )  # fmt: skip
     return np.asarray(outputs).reshape(len(windows), -1, outputs.shape[-1]).swapaxes(1, 2)
