@@ -65,7 +65,7 @@ def export_run(
             write_variables(folder / PARAMETERS, variables)
         write_atomic(folder / ARTIFACT, export_network(parts.network(), variables))
         if onnx:
-            from crcfp_jax.portable_model.onnx_graph import export_onnx
+            from crcfp_jax.portable_model.onnx_model import export_onnx
 
             write_atomic(folder / ONNX, export_onnx(parts.network(), variables, card))
         card["agreement"] = agreement.measure(folder, parts, variables, output, onnx=onnx)

@@ -28,7 +28,7 @@ FLOORS = (
     ),
     ("data_pipelines.reading", "crcfp_jax.models.encoders"),
     ("data_pipelines.builders", "crcfp_jax.models.decoders"),
-    ("data_pipelines.build", "crcfp_jax.models"),
+    ("data_pipelines.build", "crcfp_jax.models", "crcfp_jax.portable_model.to_onnx"),
     ("crcfp_jax.methods", "crcfp_jax.evaluation"),
     ("crcfp_jax.methods.terms",),
     ("crcfp_jax.training",),

@@ -132,7 +132,7 @@ def measure(folder: Path, parts: Parts, variables: VariableDict, output: Path, *
         ARTIFACT: artifact_form(artifact, weights, device),
     }
     if onnx:
-        from crcfp_jax.portable_model.onnx_graph import run_onnx
+        from crcfp_jax.portable_model.onnx_model import run_onnx
 
         forms[ONNX] = run_onnx(folder / ONNX)
     dtype = parts.config.model.dtype

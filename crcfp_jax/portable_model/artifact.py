@@ -31,7 +31,7 @@ def network_outputs(network: Network, variables: VariableDict, images: UInt8[Arr
     if network.perturbations:
         others = _auxiliary_logits(variables["params"]["auxiliary"], features.astype(jnp.float32))
         uncertainty = disagreement(jax.nn.softmax(jnp.concatenate([logits[None], others]), axis=-1))
-        outputs["uncertainty"] = resize(uncertainty[..., None], height, width)[..., 0]
+        outputs["uncertainty"] = jnp.squeeze(resize(uncertainty[..., None], height, width), axis=-1)
     return outputs
 
 

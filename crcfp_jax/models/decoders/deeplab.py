@@ -3,13 +3,13 @@
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from crcfp_jax.models.layers.convolution import Convolution
 from crcfp_jax.models.layers.normalisation import Normalisation
 from crcfp_jax.models.layers.padding import Length
+from crcfp_jax.models.layers.resize import resize_bilinear
 
 DECODERS = ("v3", "v3plus")
 RATES = (6, 12, 18)  # dilations of the atrous branches at an output stride of 16 (Chen et al. 2017)
@@ -102,5 +102,4 @@ def resize(
     inputs: Float[Array, "*streams b h w c"], height: Length, width: Length
 ) -> Float[Array, "*streams b height width c"]:
     """Bilinear interpolation with half-pixel centres, as PyTorch's `interpolate(align_corners=False)`."""
-    shape = (*inputs.shape[:-3], height, width, inputs.shape[-1])
-    return jax.image.resize(inputs, shape, method="bilinear", antialias=False)
+    return resize_bilinear(inputs, (*inputs.shape[:-3], height, width, inputs.shape[-1]))

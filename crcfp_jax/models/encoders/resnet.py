@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from crcfp_jax.models.encoders.family import EncoderOptions, Family, Published, torch_leaf
 from crcfp_jax.models.encoders.pixels import IMAGENET
 from crcfp_jax.models.layers.convolution import Convolution
+from crcfp_jax.models.layers.forms import plain_forms_wanted
 from crcfp_jax.models.layers.normalisation import Normalisation
 
 # name: (blocks of each stage, whether the blocks are bottlenecks)
@@ -140,6 +141,8 @@ def max_pool(inputs: Float[Array, "*streams b h w c"]) -> Float[Array, "*streams
     Written as a maximum of shifted images: on a CPU the gradient of XLA's window reduction takes eight times as long
     in float32. The type of the comparison is float32 for the same reason.
     """
+    if plain_forms_wanted():
+        return nn.max_pool(inputs, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
     height, width = ((length + 1) // 2 for length in inputs.shape[-3:-1])
     borders = [(0, 0)] * (inputs.ndim - 3) + [(1, 1), (1, 1), (0, 0)]
     padded = jnp.pad(inputs.astype(jnp.float32), borders, constant_values=-jnp.inf)

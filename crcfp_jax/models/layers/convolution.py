@@ -11,6 +11,7 @@ from jax import lax
 from jax.export import is_symbolic_dim
 from jaxtyping import Array, Float
 
+from crcfp_jax.models.layers.forms import plain_forms_wanted
 from crcfp_jax.models.layers.padding import Padding, pads
 
 # As torchvision's ResNet: normal with variance 2 / (output channels * kernel area), not truncated.
@@ -56,7 +57,8 @@ def convolve(
     """
     size = kernel.shape[0]
     as_products = size == 1 or (stride == 1 and (dilation > 1 or inputs.dtype == jnp.bfloat16))
-    convolution = functools.partial(_convolution, stride=stride, dilation=dilation, padding=padding)
+    as_products = as_products and not plain_forms_wanted()
+    convolution = functools.partial(plain_convolution, stride=stride, dilation=dilation, padding=padding)
     products = functools.partial(_products, stride=stride, dilation=dilation)
     if as_products and _symbolic(inputs.shape):
         return lax.platform_dependent(inputs, kernel, cpu=products, default=convolution)
@@ -65,7 +67,15 @@ def convolve(
     return convolution(inputs, kernel)
 
 
-def _convolution(inputs, kernel, stride, dilation, padding):
+def plain_convolution(
+    inputs: Float[Array, "n h w c"],
+    kernel: Float[Array, "size size _ features"],
+    stride: int,
+    dilation: int,
+    padding: Padding,
+    groups: int = 1,
+) -> Float[Array, "n out_h out_w features"]:
+    """XLA's convolution, of channels in groups that don't see one another."""
     size, sides = kernel.shape[0], "VALID"
     if padding == "same" and stride > 1:
         inputs = pad(inputs, size, stride, dilation, padding)
@@ -78,6 +88,7 @@ def _convolution(inputs, kernel, stride, dilation, padding):
         padding=sides,
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
 
 

@@ -14,7 +14,8 @@ from jax import lax
 from jax.export import is_symbolic_dim
 from jaxtyping import Array, Float
 
-from crcfp_jax.models.layers.convolution import pad, vary_like
+from crcfp_jax.models.layers.convolution import pad, plain_convolution, vary_like
+from crcfp_jax.models.layers.forms import plain_forms_wanted
 from crcfp_jax.models.layers.padding import Length, Padding
 
 # Normal with variance 2 / kernel area, as TensorFlow's and timm's EfficientNets.
@@ -54,6 +55,8 @@ def depthwise_convolve(
     Traced with symbols for the shape, as for an exported model, it has both forms, and what runs is chosen when the
     platform is known.
     """
+    if plain_forms_wanted():
+        return plain_convolution(inputs, kernel, stride, dilation, padding, groups=inputs.shape[-1])
     padded = pad(inputs, kernel.shape[0], stride, dilation, padding)
     grouped = functools.partial(_grouped, stride=stride, dilation=dilation)
     if any(map(is_symbolic_dim, inputs.shape)):

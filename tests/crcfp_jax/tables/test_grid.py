@@ -254,7 +254,7 @@ def test_states_are_told(tables, tmp_path):
         (["3", "--config.model.backbone=resnet18"], "config.model.backbone is what this table sets itself"),
         (["6", "--config.cross_consistency.classifiers=3"], "config.cross_consistency.classifiers is what this table"),
         (["1", "--config.trian.steps=3"], "trian"),
-        (["1", "--config.train.steps=0"], "config.train.steps=0 must be greater than 0"),
+        (["1", "--config.train.steps=0"], "config.train.steps=0 must be a whole number, at least 1"),
         (["1", "--config.contrastive.negatives=7"], "config.contrastive.negatives=7 can't be drawn evenly"),
         (["5", "--config.train.unlabelled_batch_size=0"], "config.train.unlabelled_batch_size=0"),
         (["1", "--config.data.split_unit=slide"], "unknown split unit 'slide' for synthetic; known: default"),

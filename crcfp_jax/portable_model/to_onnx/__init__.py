@@ -1,0 +1,1 @@
+"""Any traced function as an ONNX graph, operation by operation; knows no network."""
