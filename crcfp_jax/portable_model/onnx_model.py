@@ -36,13 +36,13 @@ def export_onnx(network: Network, variables: VariableDict, card: Mapping[str, An
     """
     network = in_float32(network)
     images = jax.ShapeDtypeStruct((*export.symbolic_shape("b, h, w"), 3), jnp.uint8)
-    outputs = convert(
+    model = convert(
         lambda variables, images: network_outputs(network, variables, images),
         variables,
         ("images", images),
         _metadata(card),
     )
-    return outputs.SerializeToString()
+    return model.SerializeToString()
 
 
 def _metadata(card: Mapping[str, Any]) -> dict[str, str]:

@@ -28,7 +28,7 @@ def convert(
     """An ONNX model of `function(parameters, argument)`, for every shape that symbols in the argument's stand for.
 
     Args:
-        function: gives float32 arrays by name; their last free axes keep the names of their symbols.
+        function: gives float32 arrays by name.
         parameters: host arrays; what depends on them alone is computed now.
         argument: name, shape and type of the model's input.
         metadata: stored with the model.
