@@ -10,10 +10,10 @@ from pathlib import Path
 
 from crcfp_jax.common.command import run_main
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.slides.formats import FORMATS, default_formats
 from crcfp_jax.slides.options import parse_formats
 from data_pipelines.reading.slide import INSTALL
 
-DEFAULT_FORMATS = "mask,overlay,geojson,csv"
 PACKAGES = {
     "openslide": "openslide-python openslide-bin",
     "tifffile": "tifffile",
@@ -39,11 +39,9 @@ def make_parser() -> argparse.ArgumentParser:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--tissue_only", action="store_true", default=True, help="look at tissue only (default)")
     where.add_argument("--everything", dest="tissue_only", action="store_false", help="look at glass too")
-    add(
-        "--formats",
-        default=DEFAULT_FORMATS,
-        help=f"what to write (default: {DEFAULT_FORMATS}); also: probabilities, uncertainty",
-    )
+    known = ", ".join(f"{name} ({row.help})" for name, row in FORMATS.items())
+    default = ",".join(default_formats())
+    add("--formats", default=default, help=f"what to write, of {known}; default: {default}")
     add("--overwrite", action="store_true", help="make results again that are there with other settings")
     return parser
 

@@ -10,6 +10,7 @@ import jax
 from crcfp_jax.common.command import user_line
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.portable_model.folder import load_model
+from crcfp_jax.slides.formats import need_uncertainty
 from crcfp_jax.slides.inputs import Input, find_inputs
 from crcfp_jax.slides.one_slide import Predictor, predict_picture
 from crcfp_jax.slides.options import Options
@@ -40,7 +41,7 @@ def predict_all(given: Namespace, formats: tuple[str, ...]) -> int:
         formats=formats,
     )
     devices = jax.local_devices()
-    predictor = Predictor(card, model.predictor(devices, uncertainty="uncertainty" in formats), len(devices))
+    predictor = Predictor(card, model.predictor(devices, uncertainty=need_uncertainty(formats)), len(devices))
     settings = {"model": card.digest} | options.settings()
     folders = ResultFolders(given.output, settings, overwrite=given.overwrite)
     with (

@@ -11,16 +11,14 @@ from typing import Any
 from crcfp_jax.common.files import check_space, user_error_on_write
 from crcfp_jax.portable_model.card import Card
 from crcfp_jax.slides.engine import Forward, Timing, predict_canvas
+from crcfp_jax.slides.formats import FORMATS, need_uncertainty
 from crcfp_jax.slides.options import Options
 from crcfp_jax.slides.plan import SlidePlan, caveats, plan_picture
 from crcfp_jax.slides.strips import slab_height
-from crcfp_jax.slides.writing.areas import AreaCount, AreaWriter
+from crcfp_jax.slides.writing.areas import AreaCount
 from crcfp_jax.slides.writing.band import OutputGrid
-from crcfp_jax.slides.writing.geojson import GeoJsonWriter
-from crcfp_jax.slides.writing.mask import PNG_PIXELS, MaskWriter
+from crcfp_jax.slides.writing.mask import PNG_PIXELS
 from crcfp_jax.slides.writing.output import Output, Writer
-from crcfp_jax.slides.writing.overlay import OverlayWriter
-from crcfp_jax.slides.writing.planes import ProbabilityWriter, UncertaintyWriter
 from data_pipelines.reading.open import open_slide
 
 
@@ -75,7 +73,7 @@ def predict_picture(
                 plan.windows,
                 predictor.forward,
                 output.write,
-                channels=len(predictor.card.classes) + ("uncertainty" in options.formats),
+                channels=len(predictor.card.classes) + need_uncertainty(options.formats),
                 devices=predictor.devices,
                 batch_size=options.batch_size,
                 pool=pool,
@@ -90,25 +88,16 @@ def predict_picture(
 def _size_in_the_making(grid: OutputGrid, options: Options, classes: int) -> int:
     """Bytes of the rows that are kept aside until a file can be written."""
     pixels = grid.height * grid.width
-    planes = ("mask" in options.formats) + classes * ("probabilities" in options.formats)  # bytes a pixel
-    planes += 2 * ("uncertainty" in options.formats and pixels > PNG_PIXELS)
+    planes = sum(FORMATS[name].kept(classes, pixels > PNG_PIXELS) for name in options.formats)  # bytes a pixel
     return pixels * planes * 4 // 3  # with the lower levels of the pyramids
 
 
 def _open_writers(stack: ExitStack, folder: Path, plan: SlidePlan, card: Card, options: Options) -> list[Writer]:
     """The writers of the wanted files, each given up at the end of `stack` if it has not been finished."""
-    grid = plan.grid
-    make = {
-        "mask": lambda: MaskWriter(folder, grid, card.classes),
-        "overlay": lambda: OverlayWriter(folder, grid, card.classes, plan.slide),
-        "geojson": lambda: GeoJsonWriter(folder, grid, card.classes),
-        "csv": lambda: AreaWriter(folder, grid, card.classes),
-        "probabilities": lambda: ProbabilityWriter(folder, grid, card.classes),
-        "uncertainty": lambda: UncertaintyWriter(folder, grid),
-    }
+    given = {"folder": folder, "grid": plan.grid, "classes": card.classes, "slide": plan.slide}
     writers = []
     for name in options.formats:
-        writers.append(make[name]())
+        writers.append(FORMATS[name].open(**given))
         stack.callback(writers[-1].close)
     return writers
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.pixel_size import PLAUSIBLE
+from crcfp_jax.slides.formats import FORMATS
 
-FORMATS = ("mask", "overlay", "geojson", "csv", "probabilities", "uncertainty")
 LEAST_SIDE = 32  # network pixels
 GREATEST_OVERLAP = 0.75  # of a window's side; 16 times the work of none
 

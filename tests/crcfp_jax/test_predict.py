@@ -22,7 +22,7 @@ from tiny_model import CLASSES, SIDE, make_model
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.portable_model.folder import load_model
 from crcfp_jax.predict import check_packages, main
-from crcfp_jax.slides import one_slide, strips
+from crcfp_jax.slides import formats, one_slide, strips
 from crcfp_jax.slides.writing import mask, output, planes
 from crcfp_jax.slides.writing.band import NOT_ANALYSED
 from crcfp_jax.slides.writing.mask import MaskWriter
@@ -97,6 +97,20 @@ def test_a_picture_of_one_window_is_the_bare_forward(model, forward, tmp_path):
     assert [result["areas"][name]["pixels"] for name, _ in CLASSES] == counts.tolist()
     assert result["areas"]["tumour"]["mm2"] == pytest.approx(counts[0] * 1e-6)
     assert uncertainty.max() > 0
+
+
+def test_a_format_of_ones_own_is_a_writer_and_a_row(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "docs" / "examples")
+    monkeypatch.setitem(formats.FORMATS, "counts", formats.Format("counts:CountWriter", "pixels of each class as text"))
+    path = save(tmp_path / "one.png", tissue(SIDE, SIDE))
+    assert predict(model, tmp_path / "out", path, "--everything", "--formats", "counts,mask") == 0
+    folder = tmp_path / "out" / "one.png"
+    counts = np.bincount(np.asarray(Image.open(folder / "mask.png")).ravel(), minlength=3)
+    expected = "".join(f"{name}: {count}\n" for (name, _), count in zip(CLASSES, counts, strict=True))
+    assert (folder / "counts.txt").read_text() == expected and counts.sum() == SIDE**2
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "counts (pixels of each class as" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_larger_picture_is_its_windows_blended_one_by_one(model, forward, tmp_path):
