@@ -7,6 +7,7 @@ import optax
 from flax.typing import VariableDict
 from ml_collections import ConfigDict
 
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.config import check_values
 from crcfp_jax.evaluation.evaluator import make_evaluator
 from crcfp_jax.evaluation.windows import Evaluator
