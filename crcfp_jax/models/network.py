@@ -7,13 +7,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
-from crcfp_jax.models.decoders.deeplab import STANDARD_WIDTH, Decoder, resize
+from crcfp_jax.models.decoders.deeplab import STANDARD_WIDTH, Decoder
 from crcfp_jax.models.encoders.family import EncoderOptions
 from crcfp_jax.models.encoders.pixels import IMAGENET, Pixels
 from crcfp_jax.models.encoders.registry import check_encoder, choose_pixels, find_family
 from crcfp_jax.models.heads import AuxiliaryClassifiers, Classifier, Projector
 from crcfp_jax.models.layers.normalisation import Normalisation
 from crcfp_jax.models.layers.padding import Length
+from crcfp_jax.models.layers.resize import resize_bilinear
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -126,7 +127,7 @@ def resize_logits(
     logits: Float[Array, "b h w num_classes"], height: Length, width: Length
 ) -> Float[Array, "b height width num_classes"]:
     """Bilinear interpolation with half-pixel centres to `height` x `width` pixels."""
-    return resize(logits, height, width)
+    return resize_bilinear(logits, height, width)
 
 
 def build_network(model: ConfigDict, num_classes: int, axis_name: str | None = None) -> Network:

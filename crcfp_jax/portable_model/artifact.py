@@ -9,8 +9,8 @@ from flax.typing import VariableDict
 from jax import export
 from jaxtyping import Array, Float, UInt8
 
-from crcfp_jax.models.decoders.deeplab import resize
 from crcfp_jax.models.encoders.pixels import normalise
+from crcfp_jax.models.layers.resize import resize_bilinear
 from crcfp_jax.models.network import Network, resize_logits
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -31,7 +31,7 @@ def network_outputs(network: Network, variables: VariableDict, images: UInt8[Arr
     if network.perturbations:
         others = _auxiliary_logits(variables["params"]["auxiliary"], features.astype(jnp.float32))
         uncertainty = disagreement(jax.nn.softmax(jnp.concatenate([logits[None], others]), axis=-1))
-        outputs["uncertainty"] = jnp.squeeze(resize(uncertainty[..., None], height, width), axis=-1)
+        outputs["uncertainty"] = jnp.squeeze(resize_bilinear(uncertainty[..., None], height, width), axis=-1)
     return outputs
 
 

@@ -8,7 +8,6 @@ from jaxtyping import Array, Float
 
 from crcfp_jax.models.layers.convolution import Convolution
 from crcfp_jax.models.layers.normalisation import Normalisation
-from crcfp_jax.models.layers.padding import Length
 from crcfp_jax.models.layers.resize import resize_bilinear
 
 DECODERS = ("v3", "v3plus")
@@ -92,14 +91,7 @@ class Decoder(nn.Module):
         if self.decoder == "v3plus":
             low_features = 48 * self.width // STANDARD_WIDTH
             low = ConvolutionUnit(low_features, **settings, name="low_level")(low, train=train)
-            x = resize(x, low.shape[-3], low.shape[-2])
+            x = resize_bilinear(x, low.shape[-3], low.shape[-2])
             x = jnp.concatenate([x, low], axis=-1)
             x = ConvolutionUnit(features, size=3, **settings, name="fuse")(x, train=train)
         return ConvolutionUnit(features, size=3, **settings, name="refine")(x, train=train)
-
-
-def resize(
-    inputs: Float[Array, "*streams b h w c"], height: Length, width: Length
-) -> Float[Array, "*streams b height width c"]:
-    """Bilinear interpolation with half-pixel centres, as PyTorch's `interpolate(align_corners=False)`."""
-    return resize_bilinear(inputs, (*inputs.shape[:-3], height, width, inputs.shape[-1]))

@@ -25,8 +25,7 @@ KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 class DepthwiseConvolution(nn.Module):
     """A square depthwise convolution without bias; as many channels come out as go in.
 
-    The kernel is kept as [height, width, 1, channels] in float32; on a CPU products are summed in
-    float32 too.
+    The kernel is kept as [height, width, 1, channels] in float32; on a CPU products are summed in float32 too.
     """
 
     size: int = 3  # kernel height and width, odd
@@ -55,28 +54,20 @@ def depthwise_convolve(
     Traced with symbols for the shape, as for an exported model, it has both forms, and what runs is chosen when the
     platform is known.
     """
+    settings = {"stride": stride, "dilation": dilation, "padding": padding}
+    grouped = functools.partial(plain_convolution, **settings, groups=inputs.shape[-1])
     if plain_forms_wanted():
-        return plain_convolution(inputs, kernel, stride, dilation, padding, groups=inputs.shape[-1])
-    padded = pad(inputs, kernel.shape[0], stride, dilation, padding)
-    grouped = functools.partial(_grouped, stride=stride, dilation=dilation)
+        return grouped(inputs, kernel)
+
+    def shifted(inputs, kernel, total):
+        return total(pad(inputs, kernel.shape[0], **settings), kernel, stride, dilation)
+
     if any(map(is_symbolic_dim, inputs.shape)):
-        shifted = functools.partial(_shifted_sum, stride=stride, dilation=dilation)
-        return lax.platform_dependent(padded, kernel, cpu=shifted, default=grouped)
+        form = functools.partial(shifted, total=_shifted_sum)
+        return lax.platform_dependent(inputs, kernel, cpu=form, default=grouped)
     if jax.default_backend() == "cpu":
-        return sum_of_shifts(padded, vary_like(kernel, padded), stride, dilation)
-    return grouped(padded, kernel)
-
-
-def _grouped(padded, kernel, stride, dilation):
-    return lax.conv_general_dilated(
-        padded,
-        kernel.astype(padded.dtype),
-        window_strides=(stride, stride),
-        padding="VALID",
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=padded.shape[-1],
-    )
+        return shifted(inputs, vary_like(kernel, inputs), sum_of_shifts)
+    return grouped(inputs, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

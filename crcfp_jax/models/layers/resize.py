@@ -8,10 +8,14 @@ from jaxtyping import Array, Float
 from crcfp_jax.models.layers.padding import Length
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def resize_bilinear(inputs: Float[Array, "..."], shape: tuple[Length, ...]) -> Float[Array, "..."]:
-    """Linear interpolation with half-pixel centres along all axes that change; symbols may stand for lengths.
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def resize_bilinear(
+    inputs: Float[Array, "*streams b h w c"], height: Length, width: Length
+) -> Float[Array, "*streams b height width c"]:
+    """Bilinear interpolation with half-pixel centres, as PyTorch's `interpolate(align_corners=False)`.
 
-    A function of its own also in a trace, where the conversion to ONNX knows it by its name.
+    Symbols may stand for lengths. A function of its own also in a trace, where the conversion to ONNX knows it by its
+    name.
     """
+    shape = (*inputs.shape[:-3], height, width, inputs.shape[-1])
     return jax.image.resize(inputs, shape, method="bilinear", antialias=False)
