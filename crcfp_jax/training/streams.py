@@ -1,6 +1,7 @@
 """The streams of a step: how they are augmented, and one pass of the encoder over them, with its running statistics."""
 
 import dataclasses
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -108,16 +109,17 @@ def encode_streams(
     groups: dict[tuple[int, ...], list[str]] = {}
     for name in names:
         groups.setdefault(streams[name].shape, []).append(name)
-    found, stats = {}, {}
+    found, stats = {}, []
     for group in groups.values():
         features, updated = encode(jnp.stack([streams[name] for name in group]))
-        for number, name in enumerate(group):
-            found[name] = features[number]
-            stats[name] = jax.tree.map(lambda x, number=number: x[number], updated)
+        found |= dict(zip(group, features, strict=True))
+        if kept in group:
+            of_kept = jax.tree.map(operator.itemgetter(group.index(kept)), updated)
+        stats.append(updated)
     if kept is not None:
-        return Encoded(found, stats[kept])
-    stacked = jax.tree.map(lambda *own: jnp.stack(own), *(stats[name] for name in names))
-    return Encoded(found, pool_statistics(stacked, network.momentum))
+        return Encoded(found, of_kept)
+    together = jax.tree.map(lambda *own: jnp.concatenate(own), *stats)
+    return Encoded(found, pool_statistics(together, network.momentum))
 
 
 def split_like(joined: Array, parts: Sequence[Array]) -> list[Array]:
