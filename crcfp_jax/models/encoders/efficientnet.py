@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from crcfp_jax.models.encoders.dilation import dilate
 from crcfp_jax.models.encoders.family import EncoderOptions, Family, PackageFile, Published, torch_leaf
 from crcfp_jax.models.encoders.pixels import Pixels
 from crcfp_jax.models.layers.convolution import Convolution
@@ -47,19 +48,13 @@ class BlockSpec(NamedTuple):
 
 
 def block_specs(output_stride: int) -> Iterator[BlockSpec]:
-    """All blocks in order: stages that would go beyond the output stride are dilated instead.
-
-    The first block of a dilated stage keeps the dilation of the stage before, as in timm.
-    """
-    reached_stride, dilation = 2, 1
-    for stage, (size, stride, expansion, channels, count) in enumerate(STAGES):
-        first_dilation = dilation
-        if reached_stride * stride > output_stride:
-            dilation, stride = dilation * stride, 1
-        reached_stride *= stride
-        yield BlockSpec(stage, 0, reached_stride, size, stride, first_dilation, expansion, channels)
+    """All blocks in order: stages that would go beyond the output stride are dilated instead."""
+    plans = dilate((stride for _, stride, *_ in STAGES), 2, output_stride)
+    for stage, ((size, _, expansion, channels, count), plan) in enumerate(zip(STAGES, plans, strict=True)):
+        reached = plan.reached_stride
+        yield BlockSpec(stage, 0, reached, size, plan.stride, plan.first_dilation, expansion, channels)
         for index in range(1, count):
-            yield BlockSpec(stage, index, reached_stride, size, 1, dilation, expansion, channels)
+            yield BlockSpec(stage, index, reached, size, 1, plan.dilation, expansion, channels)
 
 
 class Block(nn.Module):

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from crcfp_jax.models.encoders.dilation import dilate
 from crcfp_jax.models.encoders.family import EncoderOptions, Family, Published, torch_leaf
 from crcfp_jax.models.encoders.pixels import IMAGENET
 from crcfp_jax.models.layers.convolution import Convolution
@@ -42,15 +43,11 @@ class BlockSpec(NamedTuple):
 
 def block_specs(backbone: str, output_stride: int) -> Iterator[BlockSpec]:
     """All blocks in order: stages that would go beyond the output stride are dilated instead."""
-    reached_stride, dilation = 4, 1
-    for stage, count in enumerate(BACKBONES[backbone][0]):
-        stride, first_dilation = (1 if stage == 0 else 2), dilation
-        if reached_stride * stride > output_stride:
-            dilation, stride = dilation * stride, 1
-        reached_stride *= stride
-        yield BlockSpec(stage, 0, reached_stride, stride, first_dilation, dilation)
+    counts, strides = BACKBONES[backbone][0], (1, 2, 2, 2)
+    for stage, (count, plan) in enumerate(zip(counts, dilate(strides, 4, output_stride), strict=True)):
+        yield BlockSpec(stage, 0, *plan)
         for index in range(1, count):
-            yield BlockSpec(stage, index, reached_stride, 1, dilation, dilation)
+            yield BlockSpec(stage, index, plan.reached_stride, 1, plan.dilation, plan.dilation)
 
 
 class Block(nn.Module):
