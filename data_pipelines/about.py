@@ -1,6 +1,7 @@
 """What a built data set's folder says of itself beside its index: `splits.json` and `about.json`, both to be edited."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ def write_about(folder: Path, splits: Splits, *, description: str, licence: str)
         (folder / file).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_about(folder: Path, recipe: Recipe | None, again: str) -> dict[str, Any]:
+def read_about(folder: Path, find: Callable[[], Recipe | None], again: Callable[[], str]) -> dict[str, Any]:
     """Splits, description and licence, as the fields of a `DataSet`.
 
     Args:
       folder: of the data set.
-      recipe: that stands in for missing files, as those of data sets built before there were such; or None.
-      again: how to build the data set again, for messages.
+      find: finds the recipe that stands in for missing files, as those of data sets built before there were such.
+      again: tells how to build the data set again, for messages.
 
     Raises:
       UserError: no splits, or a file that is damaged or of another form.
@@ -40,24 +41,24 @@ def read_about(folder: Path, recipe: Recipe | None, again: str) -> dict[str, Any
     splits, about = folder / SPLITS_FILE, folder / ABOUT_FILE
     if splits.exists():
         found = {"splits": _parse(splits, parse_splits, again)}
-    elif recipe is not None:
+    elif (recipe := find()) is not None:
         found = {"splits": recipe.splits}
     else:
-        raise UserError(f"{splits} is missing, without which nothing says what is labelled; {again}")
+        raise UserError(f"{splits} is missing, without which nothing says what is labelled; {again()}")
     if about.exists():
         return found | _parse(about, _two_texts, again)
-    if recipe is not None:
+    if (recipe := find()) is not None:
         found |= {"description": recipe.description, "licence": recipe.licence}
     return found
 
 
-def _parse(path: Path, parse: Any, again: str) -> Any:
+def _parse(path: Path, parse: Callable[[Any], Any], again: Callable[[], str]) -> Any:
     try:
         return parse(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
     except ValueError as error:
-        raise UserError(f"{path} can't be used ({error}): mend that, or {again}") from error
+        raise UserError(f"{path} can't be used ({error}): mend that, or {again()}") from error
 
 
 def _two_texts(value: Any) -> dict[str, str]:

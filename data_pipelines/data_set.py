@@ -7,6 +7,7 @@ they are no part of the fingerprint. Nothing of a data set has to stand in the p
 folder in place by one rename, `index.json` included, so a folder without it was never finished.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -161,7 +162,7 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
         text = (path / INDEX).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(_not_built(name, data_dir)) from None
-    again = _build_again(name, data_dir)
+    again = functools.partial(_build_again, name, data_dir)  # a recipe is loaded where it is needed only
     try:
         index = json.loads(text)
         # An index written before tiles had pixel sizes of their own lacks these columns.
@@ -170,7 +171,7 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
         records = tuple(Record(**shared | row) for row in rows)
         for file, size in index["files"].items():
             if not (path / file).is_file() or (path / file).stat().st_size != size:
-                raise UserError(f"{path / file} is missing or cut short; {again}")
+                raise UserError(f"{path / file} is missing or cut short; {again()}")
         return DataSet(
             name=name,
             classes=tuple(ClassInfo(entry["name"], tuple(entry["colour"])) for entry in index["classes"]),
@@ -182,10 +183,10 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
             pixels=index["pixels"],
             skipped=tuple(index["skipped"]),
             notes=tuple(index.get("notes", ())),
-            **read_about(path, find_recipe(index["name"]), again),
+            **read_about(path, functools.partial(find_recipe, index["name"]), again),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path / INDEX} is damaged ({error}); {again}") from error
+        raise UserError(f"{path / INDEX} is damaged ({error}); {again()}") from error
 
 
 def _not_built(name: str, data_dir: str | os.PathLike) -> str:

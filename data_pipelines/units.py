@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from crcfp_jax.common import rules
 from crcfp_jax.common.errors import UserError
 
 FIELDS = {"hospital": "hospital", "patient": "patient", "image": "image", "crop": "id"}  # field -> Record's attribute
@@ -100,7 +101,7 @@ def _parse_unit(name: str, value: Any) -> Unit:
         raise ValueError(f"{place}.field is {group!r}; known are {', '.join(FIELDS)}")
     fractions = _typed(entry.get("fractions"), dict, f"{place}.fractions")
     for fraction, count in fractions.items():
-        if not re.fullmatch(r"[1-9]\d*/[1-9]\d*", fraction):
+        if rules.fraction(fraction):
             raise ValueError(f"{place}.fractions has {fraction!r}: write a fraction as 1/8")
         if type(count) is not int or count < 1:
             raise ValueError(f"{place}.fractions has {count!r} for {fraction}: give a number of units, 1 or more")

@@ -83,10 +83,7 @@ def _tiles(image_path: Path, mask_path: Path | None, table: np.ndarray, hospital
     image, notes = read_image(image_path)
     label = None
     if mask_path is not None:
-        codes = read_codes(mask_path)
-        if codes.shape != image.shape[:2]:
-            sizes = f"{codes.shape[1]} x {codes.shape[0]} pixels, its image {image.shape[1]} x {image.shape[0]}"
-            raise UserError(f"{mask_path} has {sizes}")
+        codes = read_codes(mask_path, image.shape[:2])
         if codes.max() >= CODES:
             raise UserError(f"{mask_path} has the unknown class code {codes.max()}; known are 0 to {CODES - 1}")
         label = table[codes]

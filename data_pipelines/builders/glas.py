@@ -92,10 +92,7 @@ def _patients(path: Path) -> dict[str, str]:
 
 def _tiles(image_path: Path, mask_path: Path, name: str, patient: str) -> Iterator[Tile]:
     image, notes = read_image(image_path)
-    glands = read_codes(mask_path)
-    if glands.shape != image.shape[:2]:
-        sizes = f"{glands.shape[1]} x {glands.shape[0]} pixels, its image {image.shape[1]} x {image.shape[0]}"
-        raise UserError(f"{mask_path} has {sizes}")
+    glands = read_codes(mask_path, image.shape[:2])
     yield Tile(name, image, (glands > 0).astype(np.uint8), HOSPITAL, patient, name, 0, 0, notes=notes)
 
 

@@ -25,12 +25,16 @@ def read_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]
         return slide.read(0, 0, 0, *slide.size), slide.notes
 
 
-def read_codes(path: Path) -> UInt8[np.ndarray, "h w"]:
+def read_codes(path: Path, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w"]:
     """A mask of class codes: the values of an 8-bit grey PNG or BMP, or the indices of one with a palette, as stored.
+
+    Args:
+        path: of the mask.
+        size: height and width of its image, which it must have; None: any.
 
     Raises:
         UserError: no such file, too large or damaged; no PNG or BMP, since JPEG alters codes; other kinds of pixels,
-            whose values would have to be scaled.
+            whose values would have to be scaled; another size.
     """
     head = first_bytes(path)
     if not head.startswith((PNG_MAGIC, BMP_MAGIC)):
@@ -43,4 +47,8 @@ def read_codes(path: Path) -> UInt8[np.ndarray, "h w"]:
             depth, kind = bmp_depth(path), {"L": "grey", "P": "palette"}.get(image.mode, image.mode)
         if kind != "palette" and (depth, kind) != (8, "grey"):
             raise UserError(f"{path} is a picture in {depth}-bit {kind}, not a mask of class codes: {SAVE_CODES}")
-        return np.asarray(image)
+        codes = np.asarray(image)
+    if size is not None and codes.shape != size:
+        sizes = f"{codes.shape[1]} x {codes.shape[0]} pixels, its image {size[1]} x {size[0]}"
+        raise UserError(f"{path} has {sizes}")
+    return codes

@@ -27,7 +27,8 @@ def find_sources(raw_dir: Path, test: str) -> FoundSources:
 
 def tiles(image: Path, mask: Path, patient: str):
     pixels, notes = read_image(image)
-    yield Tile(image.stem, pixels, read_codes(mask), "our lab", patient, image.stem, x=0, y=0, notes=notes)
+    codes = read_codes(mask, pixels.shape[:2])
+    yield Tile(image.stem, pixels, codes, "our lab", patient, image.stem, x=0, y=0, notes=notes)
 
 
 RECIPE = Recipe(
