@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from crcfp_jax.common.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from crcfp_jax.methods.systems.registry import systems
 
 MILLIMETRE = 1 / 25.4  # inches
@@ -20,12 +21,8 @@ TALLEST = 225 * MILLIMETRE  # leaves room for a caption on a journal's page
 LARGEST_PICTURE = 42 * MILLIMETRE  # a few small pictures would be blown up to the page's width without showing more
 TYPE = 8  # points, of all text
 
-# Okabe and Ito's colours, which people with any kind of colour vision tell apart.
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
-)  # fmt: skip
 CYCLE = (VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY, BLACK)
-GREY, FAINT = "#6C757D", "#D5D8DC"
+FAINT = "#D5D8DC"
 MARKERS = "osD^vPX*<"
 HATCH_PATTERN = "//////"
 
@@ -69,9 +66,9 @@ class Look:
 
 def look(system: str) -> Look:
     """The look of a system; one that isn't known is shown under its own name."""
-    if system not in systems():
+    if (known := systems().get(system)) is None:
         return Look(system, BLUE, "h")
-    _, variant = systems()[system]
+    _, variant = known
     return Look(variant.label, variant.colour, variant.marker)
 
 

@@ -1,11 +1,12 @@
 """CCT, cross-consistency training (Ouali, Hudelot and Tami 2020)."""
 
+from crcfp_jax.common.palette import ORANGE
 from crcfp_jax.methods.systems.definition import Method, Stream, Term, Variant
 
 CCT = Method(
     name="cct",
     description="cross-consistency under seven perturbations",
-    variants=(Variant("cct", "CCT", "CCT", colour="#E69F00", marker="p", rank=1),),
+    variants=(Variant("cct", "CCT", "CCT", colour=ORANGE, marker="p", rank=1),),
     streams=(Stream("view_a", "view_a"),),
     terms=(
         Term(

@@ -1,5 +1,6 @@
 """CDCL, cross-patch dense contrast with a mean teacher (Wu et al. 2022)."""
 
+from crcfp_jax.common.palette import PURPLE
 from crcfp_jax.methods.systems.definition import Method, Stream, Term, Variant
 
 STUDENT, TEACHER = "altered", "unaltered"
@@ -7,7 +8,7 @@ STUDENT, TEACHER = "altered", "unaltered"
 CDCL = Method(
     name="cdcl",
     description="consistency with a mean teacher, cross-patch contrast, entropy; two classes only",
-    variants=(Variant("cdcl", "CDCL", "CDCL", colour="#CC79A7", marker="P", rank=2),),
+    variants=(Variant("cdcl", "CDCL", "CDCL", colour=PURPLE, marker="P", rank=2),),
     streams=(Stream(STUDENT, "view_a"), Stream(TEACHER, "view_a", "none", teacher=True)),
     terms=(
         Term(

@@ -4,6 +4,7 @@ Scheme 1 is the contrast alone, which is CAC (Lai et al. 2021); scheme 2 adds en
 adds cross-consistency. The contrast looks at two crops, the other terms at the whole image.
 """
 
+from crcfp_jax.common.palette import GREEN, SKY, VERMILION
 from crcfp_jax.methods.systems.definition import Method, Stream, Term, Variant
 
 WHOLE = Stream("unlabelled", "unlabelled")
@@ -35,7 +36,7 @@ ENTROPY = Term("entropy", ("unlabelled",), "weights.entropy", "predictions shoul
 CAC = Method(
     name="cac",
     description="directional contrast of two overlapping crops",
-    variants=(Variant("cac", "CAC (= CRCFP scheme 1)", "CAC", colour="#56B4E9", marker="D", rank=4),),
+    variants=(Variant("cac", "CAC (= CRCFP scheme 1)", "CAC", colour=SKY, marker="D", rank=4),),
     streams=CROPS,
     terms=(CONTRAST,),
     of_paper=True,
@@ -43,7 +44,7 @@ CAC = Method(
 SCHEME_1 = Method(
     name="crcfp_s1",
     description="the same as cac",
-    variants=(Variant("crcfp_s1", "CRCFP scheme 1", "CRCFP scheme 1", colour="#56B4E9", marker="D", rank=3),),
+    variants=(Variant("crcfp_s1", "CRCFP scheme 1", "CRCFP scheme 1", colour=SKY, marker="D", rank=3),),
     streams=CROPS,
     terms=(CONTRAST,),
     of_paper=True,
@@ -52,7 +53,7 @@ SCHEME_1 = Method(
 SCHEME_2 = Method(
     name="crcfp_s2",
     description="contrast, entropy",
-    variants=(Variant("crcfp_s2", "CRCFP scheme 2", "CRCFP scheme 2", colour="#009E73", marker="X", rank=5),),
+    variants=(Variant("crcfp_s2", "CRCFP scheme 2", "CRCFP scheme 2", colour=GREEN, marker="X", rank=5),),
     streams=(WHOLE, *CROPS),
     terms=(CONTRAST, ENTROPY),
     predictions="unlabelled",
@@ -61,7 +62,7 @@ SCHEME_2 = Method(
 CRCFP = Method(
     name="crcfp",
     description="contrast, entropy, cross-consistency under three perturbations",
-    variants=(Variant("crcfp", "CRCFP", "CRCFP", colour="#D55E00", marker="s", rank=6),),
+    variants=(Variant("crcfp", "CRCFP", "CRCFP", colour=VERMILION, marker="s", rank=6),),
     streams=(WHOLE, *CROPS),
     terms=(CONTRAST, CONSISTENCY, ENTROPY),
     predictions="unlabelled",

@@ -6,10 +6,11 @@ A term that a method lacks does not exist in its compiled step: no forward pass,
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from crcfp_jax.common.palette import BLUE
+
 SOURCES = ("image", "unlabelled", "view_a", "view_b")  # keys of a batch that hold images
 AUGMENTATIONS = ("none", "weak", "strong")
 NEEDS = ("bank", "projector", "perturbations", "overlap")
-BLUE = "#0072B2"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Training on the labelled crops alone: the baseline, in the variants that the paper's tables need."""
 
+from crcfp_jax.common.palette import BLACK, GREY, PALE
 from crcfp_jax.methods.systems.definition import Method, Variant
 
 SUPERVISED_ONLY = Method(
@@ -12,7 +13,7 @@ SUPERVISED_ONLY = Method(
             "Supervised, weak augmentation (release)",
             "Supervised, plain",
             {"augment.labelled": "False"},
-            "#A6ACB2",
+            PALE,
             "v",
             rank=1,
         ),
@@ -21,7 +22,7 @@ SUPERVISED_ONLY = Method(
             "supervised",
             "Supervised, strong augmentation (paper: DeepLab-v3)",
             "Supervised",
-            colour="#000000",
+            colour=BLACK,
             marker="o",
             rank=3,
         ),
@@ -30,7 +31,7 @@ SUPERVISED_ONLY = Method(
             "Supervised, strong augmentation, recalibrated statistics",
             "Supervised, recal.",
             {"model.inference_statistics": "recalibrated"},
-            "#6C757D",
+            GREY,
             "^",
             rank=2,
         ),

@@ -8,11 +8,11 @@ pytest.importorskip("matplotlib")
 from matplotlib.colors import to_rgb
 
 from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.common.palette import BLUE, VERMILION
 from crcfp_jax.figures import choice, clusters, embeddings, umaps
 from crcfp_jax.figures.choice import Example
 from crcfp_jax.figures.predictions import Compared, draw_predictions, error_colours
 from crcfp_jax.figures.runs import MissingRuns
-from crcfp_jax.figures.style import BLUE, VERMILION
 from data_pipelines.data_set import Record, evenly_spaced
 
 RECORD = Record("a", "test", 0, "h", "p", "i", 0, 0, True, 0.5)
