@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from replicas import check_shared_kernel
 
 from crcfp_jax.models.layers import convolution
 from crcfp_jax.models.layers.convolution import Convolution, convolve, sum_of_products
@@ -87,17 +88,4 @@ def test_products_under_vmap():
 
 
 def test_replicas_sum_the_gradient_of_a_shared_kernel():
-    inputs, kernel = random((4, 5, 5, 4), 0), random((1, 1, 4, 6), 1)
-
-    def gradient(inputs, kernel, total=lambda x: x):
-        return jax.grad(lambda w: total(jnp.square(convolve(inputs, w)).sum()))(kernel)
-
-    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    shared, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("data")
-    replicated = jax.shard_map(
-        lambda x, w: gradient(x, w, lambda local: lax.psum(local, "data")),
-        mesh=mesh,
-        in_specs=(split, shared),
-        out_specs=shared,
-    )
-    np.testing.assert_allclose(jax.jit(replicated)(inputs, kernel), gradient(inputs, kernel), rtol=1e-4)
+    check_shared_kernel(convolve, random((4, 5, 5, 4), 0), random((1, 1, 4, 6), 1))

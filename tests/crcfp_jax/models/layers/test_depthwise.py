@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export, lax
+from replicas import check_shared_kernel
 
 from crcfp_jax.models.layers.convolution import Convolution, convolve
 from crcfp_jax.models.layers.depthwise import DepthwiseConvolution, depthwise_convolve
@@ -101,17 +102,4 @@ def test_every_backend_computes_the_same(backend, monkeypatch):
 
 
 def test_replicas_sum_the_gradient_of_a_shared_kernel():
-    inputs, kernel = random((4, 5, 5, 4), 0), random((3, 3, 1, 4), 1)
-
-    def gradient(inputs, kernel, total=lambda x: x):
-        return jax.grad(lambda w: total(jnp.square(depthwise_convolve(inputs, w)).sum()))(kernel)
-
-    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    shared, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("data")
-    replicated = jax.shard_map(
-        lambda x, w: gradient(x, w, lambda local: lax.psum(local, "data")),
-        mesh=mesh,
-        in_specs=(split, shared),
-        out_specs=shared,
-    )
-    np.testing.assert_allclose(jax.jit(replicated)(inputs, kernel), gradient(inputs, kernel), rtol=1e-4)
+    check_shared_kernel(depthwise_convolve, random((4, 5, 5, 4), 0), random((3, 3, 1, 4), 1))
