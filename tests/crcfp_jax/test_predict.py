@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import shapely
 import tifffile
+from examples import EXAMPLES
 from PIL import Image
 from tiny_model import CLASSES, SIDE, make_model
 
@@ -100,7 +101,7 @@ def test_a_picture_of_one_window_is_the_bare_forward(model, forward, tmp_path):
 
 
 def test_a_format_of_ones_own_is_a_writer_and_a_row(model, tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(ROOT / "docs" / "examples")
+    monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setitem(formats.FORMATS, "counts", formats.Format("counts:CountWriter", "pixels of each class as text"))
     path = save(tmp_path / "one.png", tissue(SIDE, SIDE))
     assert predict(model, tmp_path / "out", path, "--everything", "--formats", "counts,mask") == 0

@@ -2,9 +2,9 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from examples import EXAMPLES
 from raw_folders import write_lab
 
 from crcfp_jax.common.errors import UserError
@@ -12,8 +12,6 @@ from data_pipelines import builders
 from data_pipelines.build import main
 from data_pipelines.data_set import build_command, open_data_set
 from data_pipelines.recipes import all_recipes, builds_itself, find_recipe, unit_name
-
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 def test_every_module_with_a_recipe_is_one():

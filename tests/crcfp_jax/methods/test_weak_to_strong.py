@@ -1,4 +1,4 @@
-"""A method that the package doesn't have, through the door: its data and one function of a term."""
+"""The method of docs/examples, which the package doesn't have: its data, one function of a term, its settings."""
 
 import functools
 
@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import weak_to_strong
+from examples import load_example
 from tiny import tiny_batch, tiny_config, tiny_parts, tiny_state
 
+from crcfp_jax.common import settings_table
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.methods.randomness import draw_purposes
 from crcfp_jax.methods.systems.definition import LABELLED
 from crcfp_jax.methods.systems.registry import METHODS
@@ -17,6 +19,7 @@ from crcfp_jax.models.encoders.pixels import IMAGENET
 from crcfp_jax.training.step import make_train_step
 from crcfp_jax.training.streams import draw_streams
 
+weak_to_strong = load_example("weak_to_strong")
 NAME = weak_to_strong.METHOD.name
 KEY = jax.random.key(2)
 
@@ -29,12 +32,22 @@ def config(monkeypatch):
     return settings(threshold=0.35)
 
 
+TABLE = settings_table.flatten({NAME: weak_to_strong.SETTINGS})
+
+
 def settings(**changes):
     config = tiny_config()
     with config.unlocked():
-        config[NAME] = weak_to_strong.SETTINGS | changes
+        config[NAME] = settings_table.build(TABLE)[NAME]
+    config[NAME].update(changes)
     config.method = NAME
     return config
+
+
+def test_its_settings_are_checked_by_their_rules():
+    settings_table.check(TABLE, settings())
+    with pytest.raises(UserError, match=r"config\.weak_to_strong\.threshold=1\.5 must"):
+        settings_table.check(TABLE, settings(threshold=1.5))
 
 
 def test_every_version_of_a_crop_is_a_draw_of_its_own(config):

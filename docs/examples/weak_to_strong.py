@@ -1,17 +1,24 @@
-"""A method of one's own: weak-to-strong consistency, as FixMatch (Sohn et al. 2020), with a mean teacher.
+"""A method: weak-to-strong consistency, as FixMatch (Sohn et al. 2020), with a mean teacher.
 
-In the package, METHOD is a file in methods/systems and a line of its registry, the function a file in methods/terms and
-a line of its registry, SETTINGS a section of config.py.
+In the package METHOD is a file in crcfp_jax/methods/systems and two lines of its registry, the function a file in
+crcfp_jax/methods/terms and two lines of its registry, SETTINGS the section "weak_to_strong" of crcfp_jax/config.py.
+Then: --config.method=weak_to_strong, in the tables and figures too.
 """
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from crcfp_jax.common.rules import not_negative, share
+from crcfp_jax.common.settings_table import Key
 from crcfp_jax.methods.context import Context, Outcome
 from crcfp_jax.methods.systems.definition import Method, Stream, Term, Variant
 
-SETTINGS = {"weight": 1.0, "threshold": 0.95, "teacher_decay": 0.99}
+SETTINGS = {
+    "weight": Key(1.0, not_negative),
+    "threshold": Key(0.95, share),  # confidence of the teacher that lets a pixel count
+    "teacher_decay": Key(0.99, share),  # share of its old parameters that the teacher keeps at a step
+}
 
 METHOD = Method(
     name="weak_to_strong",
