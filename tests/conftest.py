@@ -5,11 +5,11 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if os.environ["JAX_PLATFORMS"] == "cpu":
-    # Tests compile much and compute little: without LLVM's expensive passes they take half the time.
+    # Tests compile much and compute little: so a step compiles in 6 s, at level 1 in 10 s, and runs in 0.08 s.
     os.environ["XLA_FLAGS"] = (
         os.environ.get("XLA_FLAGS", "")
         + " --xla_force_host_platform_device_count=4"
-        + " --xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+        + " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     )
 
 from jaxtyping import install_import_hook

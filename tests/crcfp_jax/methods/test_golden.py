@@ -12,9 +12,12 @@ import pytest
 from method_losses import METHODS, PATH
 
 ROOT = Path(__file__).parents[3]
+QUICK = ("cct", "cdcl", "crcfp")  # between them they have every term
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
 def test_a_method_learns_what_it_always_has(method):
     folders = (ROOT, ROOT / "tests", ROOT / "tests" / "helpers")
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, folders)))  # a process: all of it is float64

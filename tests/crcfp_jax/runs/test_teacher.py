@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_run
-import weak_to_strong
+from examples import load_example
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.doctor.folder import diagnose
@@ -21,6 +21,7 @@ from crcfp_jax.runs.settings import check_rules
 from crcfp_jax.runs.validation import Validator
 from crcfp_jax.training.parallel import local_copy
 
+weak_to_strong = load_example("weak_to_strong")
 NAME = weak_to_strong.METHOD.name
 
 
@@ -41,7 +42,7 @@ def config(data_dir, monkeypatch):
 
 def with_settings(config):
     with config.unlocked():
-        config[NAME] = weak_to_strong.SETTINGS | {"threshold": 0.3}
+        config[NAME] = {name: key.default for name, key in weak_to_strong.SETTINGS.items()} | {"threshold": 0.3}
     return config
 
 
