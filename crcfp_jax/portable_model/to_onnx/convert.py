@@ -51,6 +51,7 @@ def convert(
         inputs = [known[atom] if isinstance(atom, Variable) else atom for atom in step.inputs]
         results = OPERATIONS[step.name](build, step, *inputs)
         results = results if isinstance(results, Sequence) else [results]
+        build.count_aliases(step, inputs, results)
         known.update(zip(step.outputs, results, strict=True))
     outputs = {}
     for key, atom in program.outputs.items():

@@ -1,10 +1,11 @@
 """Operations on each value by itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from onnx import helper
 
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.portable_model.to_onnx.trace import Step
 from crcfp_jax.portable_model.to_onnx.values import Builder, Linear, Operand, Value
 
@@ -43,9 +44,9 @@ def chain(*kinds: str) -> Callable[..., Value]:
     return emit
 
 
-def same(build: Builder, step: Step, operand: Operand) -> Operand:
+def same(build: Builder, step: Step, *operands: Operand) -> Sequence[Operand]:
     """Nothing is done."""
-    return operand
+    return operands
 
 
 def square(build: Builder, step: Step, operand: Operand) -> Value:
@@ -77,6 +78,8 @@ def negated(kind: str) -> Callable[..., Value]:
 
 def choose(build: Builder, step: Step, condition: Operand, *cases: Operand) -> Value:
     """The second case where the condition holds, the first elsewhere."""
+    if len(cases) != 2 or condition.dtype != bool:
+        raise UserError("--onnx: the network chooses between cases by their number: no form in ONNX yet")
     return apply(build, step, "Where", condition, *reversed(cases))
 
 
@@ -121,27 +124,24 @@ def arithmetic(kind: str) -> Callable[..., Value]:
     """A sum, difference, product or quotient: part of the convolution before where the other operand is constant."""
 
     def emit(build: Builder, step: Step, left: Operand, right: Operand) -> Value:
-        for value, other in ((left, right), (right, left)):
+        for atom, value, other in zip(step.inputs, (left, right), (right, left), strict=True):
             linear = build.linear.get(value.name) if isinstance(value, Value) else None
-            if linear is None or not isinstance(other, np.ndarray):
+            if linear is None or not isinstance(other, np.ndarray) or build.uses[atom] != 1:
                 continue
-            if (numbers := _per_channel(other, linear)) is not None and not (kind == "Div" and value is right):
+            numbers = _per_channel(other, value.order[1], linear.bias.shape)
+            if numbers is not None and not (kind == "Div" and value is right):
                 _absorb(linear, kind, numbers, constant_first=value is right)
-                result = build.value(value.name, step.outputs[0], value.order)
-                if build.uses[step.outputs[0]] != 1:
-                    linear.channel = -1
-                return result
+                return build.value(value.name, step.outputs[0], value.order)
         return apply(build, step, kind, left, right)
 
     return emit
 
 
-def _per_channel(array: np.ndarray, linear: Linear) -> np.ndarray | None:
-    """A number for each output of a convolution, if the array has no other axes."""
-    others = [length for axis, length in enumerate(array.shape) if axis != linear.channel]
-    if linear.channel < 0 or any(length != 1 for length in others):
+def _per_channel(array: np.ndarray, channel: int, shape: tuple[int, ...]) -> np.ndarray | None:
+    """A number for each output of a convolution, if the array has no axes but that of the channels."""
+    if any(length != 1 for axis, length in enumerate(array.shape) if axis != channel):
         return None
-    return np.broadcast_to(array.reshape(-1).astype(np.float64), linear.bias.shape)
+    return np.broadcast_to(array.reshape(-1).astype(np.float64), shape)
 
 
 def _absorb(linear: Linear, kind: str, numbers: np.ndarray, *, constant_first: bool) -> None:

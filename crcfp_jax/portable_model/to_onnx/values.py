@@ -8,7 +8,7 @@ import onnx
 
 from crcfp_jax.models.layers.padding import Length
 from crcfp_jax.portable_model.to_onnx.graph import Graph
-from crcfp_jax.portable_model.to_onnx.trace import Variable
+from crcfp_jax.portable_model.to_onnx.trace import Step, Variable
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,11 @@ Operand = Value | np.ndarray
 
 @dataclass
 class Linear:
-    """A convolution that a factor or a term of its output may still become part of."""
+    """A convolution, stored with channels first, that a factor or a term of its output may still become part of."""
 
     node: onnx.NodeProto
     kernel: np.ndarray  # float64 [output, ...]
     bias: np.ndarray  # float64 [output]
-    channel: int  # the program's axis of the outputs
 
 
 @dataclass
@@ -53,7 +52,7 @@ class Builder:
 
     graph: Graph
     uses: dict[Variable, int]
-    linear: dict[str, Linear] = field(default_factory=dict)  # by the name of the output, if used once
+    linear: dict[str, Linear] = field(default_factory=dict)  # by the name of the output
 
     def value(self, name: str, output: Variable, order: Sequence[int] | None = None) -> Value:
         """A node's output."""
@@ -78,12 +77,19 @@ class Builder:
         rank = operand.ndim if isinstance(operand, np.ndarray) else len(operand.shape)
         return self.ordered(operand, range(rank))
 
-    def add_linear(self, node: str, kernel: np.ndarray, output: Variable, channel: int) -> None:
+    def add_linear(self, node: str, kernel: np.ndarray) -> None:
         """Notes a convolution, the last node, whose kernel and bias come with `finish`."""
-        bias = np.zeros(kernel.shape[0])
-        self.linear[node] = Linear(self.graph.nodes[-1], kernel.astype(np.float64), bias, channel)
-        if self.uses[output] != 1:
-            self.linear[node].channel = -1  # what becomes of one use must not change the others
+        self.linear[node] = Linear(self.graph.nodes[-1], kernel.astype(np.float64), np.zeros(kernel.shape[0]))
+
+    def count_aliases(self, step: Step, inputs: Sequence[Operand], results: Sequence[Operand]) -> None:
+        """Counts the other uses of an input as uses of a result that is the same array under another name.
+
+        What becomes of a node for the sake of one use must not change the others.
+        """
+        for atom, operand in zip(step.inputs, inputs, strict=True):
+            for output, result in zip(step.outputs, results, strict=True):
+                if isinstance(operand, Value) and isinstance(result, Value) and operand.name == result.name:
+                    self.uses[output] += self.uses[atom] - 1
 
     def finish(self) -> None:
         """Gives every convolution its kernel and its bias."""

@@ -26,7 +26,7 @@ def convolution(build: Builder, step: Step, images: Value, kernel: Operand) -> V
         pads=[before for before, _ in sides] + [behind for _, behind in sides],
         group=params["feature_group_count"],
     )
-    build.add_linear(name, kernel.transpose(numbers.rhs_spec), step.outputs[0], numbers.out_spec[1])
+    build.add_linear(name, kernel.transpose(numbers.rhs_spec))
     return build.value(name, step.outputs[0], numbers.out_spec)
 
 
@@ -111,14 +111,12 @@ def _pixelwise(
     """A product over the channels of images that are stored with channels first."""
     output, (of_images, of_matrix) = step.outputs[0], groups
     name = build.graph.node("Conv", [images.name])
-    channel = of_matrix[0] if len(of_matrix) == 1 else -1
-    build.add_linear(name, matrix.T[:, :, None, None], output, channel)
+    build.add_linear(name, matrix.T[:, :, None, None])
     free = [axis for axis in range(4) if axis != images.order[1]]  # of the images, in the program's order
     renamed = dict(zip(free, of_images, strict=True))
     first, _, *rest = images.order
     order = [renamed[first], *of_matrix, *(renamed[axis] for axis in rest)]
     if len(of_matrix) != 1:
-        build.linear[name].channel = -1
         name = build.graph.node("Reshape", [name, build.graph.lengths([output.shape[axis] for axis in order])])
     return build.value(name, output, order)
 

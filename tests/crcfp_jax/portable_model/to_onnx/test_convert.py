@@ -67,6 +67,38 @@ def test_a_vision_transformer():
         check(function, parameters, "b, h, w, 3", (2, 8, 12, 3), (1, 21, 7, 3))
 
 
+@pytest.mark.parametrize(
+    "alias",
+    [
+        jnp.copy,
+        lambda values: values.transpose(0, 3, 1, 2),
+        lax.optimization_barrier,
+        lambda values: lax.optimization_barrier((values, values))[1],
+        lambda values: lax.slice_in_dim(values, 0, 5, axis=3),
+    ],
+    ids=["copy", "transpose", "barrier", "barriers", "whole slice"],
+)
+def test_what_becomes_part_of_a_convolution_for_one_use_leaves_the_others(alias):
+    kernel = np.random.default_rng(1).standard_normal((3, 3, 3, 5), np.float32)
+
+    def function(kernel, images):
+        values, clipped = alias(convolve(images, kernel)), alias(jax.nn.relu(convolve(images, 2 * kernel)))
+        return {"linear": 2 * values + values, "clipped": jnp.minimum(clipped, 0.5) + clipped}
+
+    check(function, kernel, "b, h, w, 3", (2, 5, 6, 3))
+
+
+def test_a_constant_along_another_axis_than_the_channels_is_no_bias():
+    kernel = np.random.default_rng(1).standard_normal((3, 3, 3, 5), np.float32)
+    along_last = np.arange(5, dtype=np.float32).reshape(1, 1, 1, 5)
+
+    def function(kernel, images):
+        values = convolve(images, kernel)
+        return {"moved": values.transpose(0, 3, 1, 2) + along_last, "bias": 2 * (values + along_last)}
+
+    check(function, kernel, "b, h, 5, 3", (2, 4, 5, 3))
+
+
 def test_joining_and_repeating():
     def function(_, images):
         tiled = jnp.tile(convolve(images, jnp.ones((3, 3, 1, 1))), (1, 2, 1, 3))
@@ -131,6 +163,7 @@ def test_the_form_for_other_platforms_is_taken():
     [
         (lambda x: jnp.cumsum(x, axis=1), "the network's operation cumsum has no form in ONNX yet: add one to "),
         (lambda x: lax.cond(jnp.sum(x) > 0, jnp.sin, jnp.cos, x), "chooses what to compute by values that it computes"),
+        (lambda x: lax.select_n(jnp.floor(x).astype(jnp.int32), x, x, x), "chooses between cases by their number"),
         (lambda x: lax.pad(x, 0.0, ((0, 0, 0), (0, 0, 1), (0, 0, 0), (0, 0, 0))), "pads between values"),
     ],
 )
