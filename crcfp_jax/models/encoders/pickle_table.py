@@ -26,7 +26,8 @@ class Placeholder:
 
 LONGEST_NAME = 1000
 _MARK = object()
-_KEYS = (str, int, float, bytes, bool, type(None))
+_KEYS = (str, int, float, bytes, type(None))
+_LONGEST_INTEGER = 64  # bits, of a key
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": list}
 _LITERALS = {
@@ -171,7 +172,11 @@ class PickleReader:
             self._stack[-1].extend(items)
 
     def _set_items(self, items: list[Any]) -> None:
-        # Other keys are left out: the hash of tuples within tuples can take for ever.
         if isinstance(self._stack[-1], dict):
             pairs = zip(items[::2], items[1::2], strict=True)
-            self._stack[-1].update((key, value) for key, value in pairs if isinstance(key, _KEYS))
+            self._stack[-1].update((key, value) for key, value in pairs if _is_key(key))
+
+
+def _is_key(key: Any) -> bool:
+    """Whether it is kept as a key: not where its hash, made anew each time, may take long (long integers, tuples)."""
+    return isinstance(key, _KEYS) and not (isinstance(key, int) and key.bit_length() > _LONGEST_INTEGER)

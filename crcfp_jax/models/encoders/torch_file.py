@@ -52,7 +52,11 @@ def read_torch_file(path: Path) -> TensorTables:
     tables = {"": _tensors(found)} | {key: _tensors(value) for key, value in found.items() if isinstance(value, dict)}
     tables = {key: table for key, table in tables.items() if table and isinstance(key, str)}
     reader.load(tensor.storage for table in tables.values() for tensor in table.values())
-    others = [str(key) for key, value in found.items() if key not in tables and not isinstance(value, StoredTensor)]
+    others = [
+        key if isinstance(key, str) else "what a number stands for"
+        for key, value in found.items()
+        if key not in tables and not isinstance(value, StoredTensor)
+    ]
     return TensorTables(
         {key: {name: tensor.array(size) for name, tensor in table.items()} for key, table in tables.items()}, others
     )
@@ -175,10 +179,12 @@ class _OldFile(_File):
         if isinstance(system, dict) and system.get("little_endian") is False:
             raise DamagedFile("it was written by a machine of another byte order")
         found, keys = reader.read(), reader.read()
-        if not isinstance(keys, list) or len(set(map(str, keys))) != len(keys):
+        # Anything but text may be nested without end, and is not to be written out.
+        proper = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+        if not proper or len(set(keys)) != len(keys):
             raise DamagedFile("it has no proper list of storages")
         for key in keys:
-            storage = self._storages.get(key) if isinstance(key, str) else None
+            storage = self._storages.get(key)
             count = int.from_bytes(self._content.read(8), "little")
             if storage is None or count != storage.count:
                 raise DamagedFile("it stores what nothing tells of")

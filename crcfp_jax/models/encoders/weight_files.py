@@ -42,7 +42,7 @@ def read_tensors(path: Path) -> WeightFile:
         if start.startswith((ZIP_MAGIC, PICKLE_START)):
             return _choose_table(path)
         if start[8:9] == b"{":  # after the header's length
-            return WeightFile(safetensors.numpy.load_file(path), "")
+            return WeightFile(_read_safetensors(path), "")
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
     except SafetensorError as error:
@@ -53,6 +53,13 @@ def read_tensors(path: Path) -> WeightFile:
         ) from error
     kind = next((kind for mistake, kind in MISTAKES.items() if start.lstrip().startswith(mistake)), "something else")
     raise UserError(f"{path} is {kind}: give a file of weights ({', '.join(SUFFIXES)})")
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except (AttributeError, KeyError, TypeError) as error:  # how the library says that NumPy lacks a type
+        raise UserError(f"{path} stores numbers of a kind that is not known here: save it anew as float32") from error
 
 
 def _choose_table(path: Path) -> WeightFile:

@@ -1,5 +1,6 @@
 """Pretrained weights: the file formats, the name table and every way a file can be wrong."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from safetensors.numpy import save_file
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.config import default
 from crcfp_jax.models.encoders import pretrained
+from crcfp_jax.models.encoders.weight_files import read_tensors
 from crcfp_jax.models.network import Network
 
 GOLDEN = Path(__file__).parents[3] / "golden"
@@ -133,6 +135,14 @@ def test_truncated_file(tmp_path, variables, tensors):
     path.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(UserError, match=r"a\.safetensors is not a readable"):
         load_pretrained(str(path), variables)
+
+
+def test_numbers_of_a_kind_that_numpy_lacks(tmp_path):
+    header = json.dumps({"w": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}).encode()
+    path = tmp_path / "eight.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+    with pytest.raises(UserError, match=r"eight\.safetensors stores numbers of a kind that is not known here: save it"):
+        read_tensors(path)
 
 
 @pytest.mark.parametrize("source", ["nowhere/model.safetensors", "./weights", "weights.pth", "resnet50", "a/b/c"])

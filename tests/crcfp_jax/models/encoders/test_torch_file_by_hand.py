@@ -141,6 +141,38 @@ def test_tuples_in_tuples_as_a_key(tmp_path):
         read_tensors(path)
 
 
+def old_file_with_keys(path, table, keys):
+    """As old_file, from the pickle of its list of storages too."""
+    parts = [pickle.dumps(value, 2) for value in (MAGIC_NUMBER, PROTOCOL_VERSION, {"little_endian": True})]
+    path.write_bytes(b"".join([*parts, table, keys]))
+    return path
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        b"\x80\x02)q\x010" + 40 * b"h\x01h\x01\x86q\x010" + b"]h\x01a.",  # written out it has 2 ** 40 parts
+        b"\x80\x02" + 200_000 * b"]" + 199_999 * b"a" + b".",
+        pickle.dumps([10**5000], 2),
+    ],
+    ids=["tuples in tuples", "lists in lists", "a long number"],
+)
+def test_what_is_no_list_of_storages_is_not_written_out(tmp_path, keys):
+    path = old_file_with_keys(tmp_path / "w.pth", pickle.dumps({}, 2), keys)
+    with pytest.raises(DamagedFile, match="no proper list of storages"):
+        read_torch_file(path)
+
+
+def test_long_integers_are_no_keys(tmp_path):
+    path = old_file(tmp_path / "w.pth", pickle.dumps({10**5000: 1, 2**63: 1, "epoch": 3}, 2))
+    assert read_torch_file(path).others == ["what a number stands for", "epoch"]
+    length = 2_000_000
+    number = b"\x8b" + struct.pack("<i", length) + length * b"\x11"
+    # Each of these would hash two megabytes: 20 s in all.
+    hostile = b"\x80\x02" + number + b"q\x010}" + 20_000 * b"h\x01Ns" + b"."
+    assert not read_torch_file(old_file(tmp_path / "w.pth", hostile)).tables
+
+
 def test_one_name_again_and_again(tmp_path):
     name = b"X" + struct.pack("<I", 10**6) + b"a" * 10**6 + b"q\x00"
     path = old_file(tmp_path / "a.pt", b"\x80\x04" + name + b"h\x00\x93" * 10**5 + b".")
