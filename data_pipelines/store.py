@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -112,6 +112,7 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _examples(self, source: Source) -> Iterator[tuple[int, dict]]:
         try:
             tiles = list(source.tiles())
+            self._check_codes(source, tiles)
         except UserError as error:
             if not self.skip_bad:
                 raise UserError(f"{error}; mend it, or leave it out with --skip_bad") from error
@@ -125,6 +126,18 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             yield position, {"id": tile.id, "image": image, "label": Image.fromarray(np.ascontiguousarray(label))}
         self.on_source(source)
 
+    def _check_codes(self, source: Source, tiles: Iterable[Tile]) -> None:
+        """Raises UserError where a mask has a value that is no class."""
+        classes = len(self.recipe.classes)
+        for tile in tiles:
+            values = np.unique(tile.label) if tile.label is not None else ()
+            if wrong := [int(value) for value in values if classes <= value < IGNORED]:
+                known = ", ".join(f"{code} {info.name}" for code, info in enumerate(self.recipe.classes))
+                held = ", ".join(map(str, wrong[:8]))
+                raise UserError(
+                    f"the mask of {source.name} holds {held}; known are {known}, and {IGNORED} for not annotated"
+                )
+
     def _collect(self, tile: Tile, split: str, position: int) -> np.ndarray:
         """Checks a tile, adds its record and counts its pixels; returns its label, all ignored where it has none."""
         height, width = tile.image.shape[:2]
@@ -137,8 +150,6 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             raise ValueError(f"{tile.id}: label {label.dtype} {label.shape} is not uint8 [{height}, {width}]")
         counts = np.bincount(label.ravel(), minlength=256)
         classes = len(self.recipe.classes)
-        if counts[classes:IGNORED].any():
-            raise ValueError(f"{tile.id}: label {classes + int(counts[classes:IGNORED].argmax())} is no class")
         if tile.id in self._ids:
             raise UserError(f"tile {tile.id} occurs twice: the raw folder holds the same image twice; remove one")
         self._ids.add(tile.id)

@@ -49,8 +49,12 @@ class Unit:
 class Splits:
     """The split units of a data set, the default one first, and where their lists are from."""
 
-    units: tuple[Unit, ...] = ()
+    units: tuple[Unit, ...]
     source: str = ""
+
+    def __post_init__(self):
+        if not self.units:
+            raise ValueError("a data set has one split unit at least")
 
     def find(self, unit: str, data_set: str) -> Unit:
         """The unit of a name, the first for 'default'; raises UserError where data set `data_set` has none."""
@@ -80,7 +84,9 @@ def parse_splits(value: Any) -> Splits:
     Raises:
         ValueError: another form; the message names the entry.
     """
-    entries = _typed(_typed(value, dict, "it").get("units"), dict, "units")
+    if unknown := sorted(_typed(value, dict, "it").keys() - {"source", "default", "units"}):
+        raise ValueError(f"it has {unknown[0]!r}; known are source, default and units")
+    entries = _typed(value.get("units"), dict, "units")
     units = {name: _parse_unit(name, entry) for name, entry in entries.items()}
     default = _typed(value.get("default"), str, "default")
     if default not in units:
@@ -115,6 +121,9 @@ def _parse_unit(name: str, value: Any) -> Unit:
         if unknown := sorted(rows.keys() - fractions.keys()):
             raise ValueError(f"{place}.labelled.{seed} has {unknown[0]!r}, which is not in {place}.fractions")
         labelled[seed] = {key: _names(names, f"{place}.labelled.{seed}.{key}") for key, names in rows.items()}
+        for key, names in labelled[seed].items():
+            if len(names) != fractions[key]:
+                raise ValueError(f"{place}.labelled.{seed}.{key} has {len(names)} names, and {key} is {fractions[key]}")
     training = _names(entry["training"], f"{place}.training") if "training" in entry else ()
     return Unit(name, fractions, group, training, labelled)
 
@@ -123,6 +132,8 @@ def _names(value: Any, place: str) -> tuple[str, ...]:
     names = _typed(value, list, place)
     if not names or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{place} is no list of names")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{place} names {twice[0]!r} twice")
     return tuple(names)
 
 

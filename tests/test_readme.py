@@ -36,6 +36,12 @@ def test_linked_files_exist(page, link):
     assert (page.parent / link).exists()
 
 
+def test_code_shown_is_that_of_the_examples():
+    examples = "\n".join(path.read_text() for path in (ROOT / "docs" / "examples").glob("*.py"))
+    shown = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL)
+    assert len(shown) == 4 and all(code in examples for code in shown)
+
+
 def test_settings_named_exist():
     from crcfp_jax.config import default
 

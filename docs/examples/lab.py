@@ -19,9 +19,12 @@ def find_sources(raw_dir: Path, test: str) -> FoundSources:
         mask = raw_dir / "masks" / image.name
         if not mask.is_file():
             faults.append(f"{image} has no annotation: {mask} is missing")
+            continue
         patient = image.stem.partition("_")[0]
         split = "test" if patient == test else "train"
         sources.append(Source(image.stem, split, partial(tiles, image, mask, patient)))
+    if sources and all(source.split == "train" for source in sources):
+        faults.append(f"{raw_dir} has no annotated picture of the patient to test on: give another --test than {test}")
     return FoundSources(tuple(sources), tuple(faults))
 
 

@@ -251,8 +251,8 @@ def test_a_tile_may_have_a_pixel_size_of_its_own(tmp_path):
 def test_contract_of_tiles(tmp_path):
     with pytest.raises(UserError, match="tile twin occurs twice"):
         _store(tmp_path, _tile("twin", None), _tile("twin", None))
-    with pytest.raises(ValueError, match="label 2 is no class"):
-        _store(tmp_path, _tile("odd", np.full((2, 3), 2, np.uint8)))
+    with pytest.raises(UserError, match="holds 2, 7; known are 0 a, 1 b, and 255 for not annotated"):
+        _store(tmp_path, _tile("odd", np.uint8([[2, 7, 0], [1, 255, 2]])))
     with pytest.raises(ValueError, match=r"label uint8 \(3, 2\) is not uint8 \[2, 3\]"):
         _store(tmp_path, _tile("odd", np.zeros((3, 2), np.uint8)))
     assert not list((tmp_path / "data").glob("own/*"))

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from examples import EXAMPLES
+from PIL import Image
 from raw_folders import write_lab
 
 from crcfp_jax.common.errors import UserError
@@ -67,6 +69,20 @@ def test_a_file_is_all_that_a_recipe_takes(lab, tmp_path, capsys):
     assert data_set.options == {"test": "P2"} and data_set.licence == "not to be passed on"
     with pytest.raises(UserError, match="built with test=P2, not P9; add --overwrite"):
         main(["lab", "--raw_dir", str(tmp_path / "raw"), "--data_dir", str(tmp_path / "data")])
+
+
+def test_what_is_wrong_in_its_raw_folder_is_told(lab, tmp_path, capsys):
+    write_lab(tmp_path / "raw")
+    where = ["--raw_dir", str(tmp_path / "raw"), "--data_dir", str(tmp_path / "data")]
+    with pytest.raises(UserError, match="no annotated picture of the patient to test on: give another --test than P7"):
+        main(["lab", *where, "--test", "P7"])
+    (tmp_path / "raw" / "masks" / "P1_1.png").unlink()
+    Image.fromarray(np.full((64, 64), 7, np.uint8)).save(tmp_path / "raw" / "masks" / "P2_1.png")
+    main(["lab", *where, "--skip_bad"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "2 left out:" in told and "has no annotation" in told
+    assert "the mask of P2_1 holds 7; known are 0 rest, 1 tumour, and 255 for not annotated" in told
+    assert len(open_data_set(tmp_path / "data", "lab").records) == 8
 
 
 def test_a_file_of_another_name_is_a_mistake_that_is_told(lab, tmp_path, monkeypatch):
