@@ -37,11 +37,11 @@ CCT_KINDS = (
 SECTIONS = {
     "method": Key("crcfp", name),  # a name of crcfp_jax.methods.systems.registry
     "fraction": Key("1/8", fraction),  # share of the training units whose labels are used
-    "seed": Key(1, not_negative),  # of the split, the initial weights, the data order and every random draw
+    "seed": Key(1, number(least=0, most=10**9)),  # of split, weights, data order and every random draw
     "data": {
-        "name": Key("bcss", name),  # a name of data_pipelines.build
+        "name": Key("bcss", name),  # a folder of data.dir, as data_pipelines.build makes it
         "dir": Key("data", name, may_change=True),  # folder that holds the built data sets
-        "split_unit": Key("default", name),  # monuseg only: 'crop' (= default) or 'image'
+        "split_unit": Key("default", name),  # what labels are given to: a unit of the data set's splits.json
         "side": Key(320, count),  # pixels; side of a training crop and of an evaluation window (paper)
         "microns_per_pixel": Key(0.0, zero_or(plausible)),  # of the network's pixels at scale 1; 0: base_size says it
         "base_size": Key(400, count),  # pixels; long side of a tile at scale 1 (release); for tiles of one extent

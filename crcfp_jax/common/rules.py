@@ -29,7 +29,8 @@ def number(*, above: Bound = None, least: Bound = None, below: Bound = None, mos
     wanted = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
 
     def rule(value: Any) -> str | None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        known = (isinstance(value, float) and math.isfinite(value)) or isinstance(value, int)
+        if isinstance(value, bool) or not known:
             return f"is not a finite number: give one that is {wanted}"
         fits = (
             (above is None or value > above)

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from crcfp_jax.common.files import write_json_atomic
 from crcfp_jax.common.progress import progress_bar
+from crcfp_jax.config import check_values
 from crcfp_jax.doctor.folder import write_report
 from crcfp_jax.runs.checkpoint import Checkpoints
 from crcfp_jax.runs.interruption import Interrupted, stop_requests
@@ -17,7 +18,7 @@ from crcfp_jax.runs.monitor import Monitor
 from crcfp_jax.runs.parts import Parts, assemble
 from crcfp_jax.runs.progress import TrainingProgress
 from crcfp_jax.runs.restore import selected_step
-from crcfp_jax.runs.settings import settings
+from crcfp_jax.runs.settings import keep_pixels, settings
 from crcfp_jax.runs.start import start_run
 from crcfp_jax.runs.validation import Validator
 from crcfp_jax.runs.versions import versions
@@ -40,6 +41,8 @@ class Trainer:
         Raises:
             UserError: settings, data set or folder can't be used, or belong to another run.
         """
+        check_values(config)
+        config = keep_pixels(config, workdir)
         self.config, self.workdir = config, workdir
         self.parts: Parts = assemble(config)
         with_unlabelled = bool(self.parts.method.sources)

@@ -6,6 +6,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import read_json
 from crcfp_jax.config import CHANGEABLE, default
 from crcfp_jax.methods.systems.registry import METHODS
 from crcfp_jax.models.encoders.pixels import IMAGENET
@@ -24,6 +25,22 @@ def settings(parts: Parts) -> dict:
     values, pixels = json.loads(parts.config.to_json()), parts.network().pixels
     values["model"] |= {"pixel_mean": list(pixels.mean), "pixel_deviation": list(pixels.deviation)}
     return values | {"data_fingerprint": parts.data_set.fingerprint, "split_hash": split_hash(parts.split)}
+
+
+def keep_pixels(config: ConfigDict, workdir: Path) -> ConfigDict:
+    """The settings of a run that may go on in `workdir`, with the pixel statistics that it has had so far.
+
+    `config.model.pretrained` may be another one by now; statistics that the settings give themselves stay.
+    """
+    stored = workdir / "config.json"
+    goes_on = stored.is_file() and any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
+    if not goes_on or config.model.pixel_mean or config.model.pixel_deviation:
+        return config
+    model = _in_present_terms(read_json(stored)).get("model", {})
+    config = config.copy_and_resolve_references()
+    config.model.pixel_mean = tuple(model.get("pixel_mean", ()))
+    config.model.pixel_deviation = tuple(model.get("pixel_deviation", ()))
+    return config
 
 
 def load_config(values: dict, source: Path) -> ConfigDict:

@@ -24,7 +24,7 @@ def losses(context: Context) -> tuple[dict[str, Float[Array, ""]], Metrics, Bank
     """
     found, metrics = {}, {}
     for term in context.method.all_terms:
-        outcome = FUNCTIONS[term.function](context, term)
+        outcome = FUNCTIONS[term.name](context, term)
         found[term.name] = outcome.loss
         metrics |= outcome.metrics
         if outcome.bank is not None:

@@ -55,7 +55,7 @@ def group_of(groups: tuple[Group, ...], path: tuple) -> Group:
 
 
 def check_groups(groups: tuple[Group, ...], params: Any) -> None:
-    """Raises UserError where a parameter has no row, or a row has no parameter; '.*' may have none."""
+    """Raises UserError where a parameter has no row, a row has no parameter ('.*' may), or no parameter learns."""
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
     used = {group_of(groups, path) for path in paths}
     for group in groups:
@@ -70,6 +70,8 @@ def check_groups(groups: tuple[Group, ...], params: Any) -> None:
                 f"parts are {parts}"
             )
         raise UserError(f"config.optimizer.groups: the row {group.pattern!r} {reason}")
+    if not any(group.multiple for group in used):
+        raise UserError("config.optimizer.groups lets no parameter learn: the rows that match any have the multiple 0")
 
 
 def hold_frozen(groups: tuple[Group, ...], params: Any) -> Any:

@@ -37,7 +37,7 @@ class Term:
     """A term of the loss.
 
     Attributes:
-        name: as in `loss/NAME` of the metrics.
+        name: as in `loss/NAME` of the metrics, and the key of its function in `terms.registry`.
         streams: names of the streams that it looks at, in the order in which its function takes them.
         weight: key of the config that holds its factor in the total.
         meaning: what it asks for, in half a sentence.
@@ -48,7 +48,6 @@ class Term:
         keys: role -> key of the config that plays it. Known everywhere are 'negatives' (pushed a step), 'accept' (what
             lets more places count where it is lower), 'bank_accept' (likewise, for what goes into the bank),
             'perturbations' and 'classifiers' (of each, or of all); a term's function may ask for others.
-        kind: which function computes it, a key of `terms.registry`; by default its name.
     """
 
     name: str
@@ -59,12 +58,6 @@ class Term:
     needs: tuple[str, ...] = ()
     pushes: tuple[str, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
-    kind: str = ""
-
-    @property
-    def function(self) -> str:
-        """Key of `terms.registry`."""
-        return self.kind or self.name
 
 
 LABELLED = Stream("labelled", "image")

@@ -1,4 +1,4 @@
-"""The functions of the terms, by their kind."""
+"""The functions of the terms, by their names."""
 
 from crcfp_jax.methods.context import TermFunction
 from crcfp_jax.methods.terms.contrastive import contrastive

@@ -18,6 +18,7 @@ NOT_FINITE = (math.nan, math.inf, -math.inf)
         (rules.share, (0, 0.5, 1.0), (-0.1, 1.1, *NOT_FINITE)),
         (rules.number(above=0.5, most=1), (0.6, 1), (0.5, 1.01)),
         (rules.number(least=0, below=1), (0, 0.99), (1.0, -0.1)),
+        (rules.number(least=0, most=10**9), (0, 10**9), (10**9 + 1, 10**400)),
         (rules.count, (1, 8), (0, -1, 1.5, True, *NOT_FINITE)),
         (rules.multiple_of(4), (4, 64), (0, 6, -4)),
         (rules.zero_or(rules.number(least=0.05)), (0, 0.0, 0.05), (0.01, -1.0, *NOT_FINITE)),

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny import tiny_config
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.config import check_values
-from crcfp_jax.runs.settings import check_resumable, check_rules, load_config
+from crcfp_jax.runs.settings import check_resumable, check_rules, keep_pixels, load_config
 
 FOLDER = Path("runs/one")
 
@@ -81,6 +82,20 @@ def test_stored_settings_come_back_locked_and_whole():
     assert (config.seed, config.data.side, config.data.base_size) == (7, 64, 400)
     with pytest.raises(AttributeError):
         config.sede = 1
+
+
+def test_a_run_that_goes_on_sees_its_images_as_before(tmp_path):
+    config = tiny_config(model__pretrained="another")
+    model = {"decoder_width": 32, "pixel_mean": [0.5, 0.5, 0.5], "pixel_deviation": [0.2, 0.2, 0.2]}
+    stored = settings(model=model)
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    assert keep_pixels(config, tmp_path).model.pixel_mean == ()  # no checkpoint: nothing goes on
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    kept = keep_pixels(config, tmp_path).model
+    assert (kept.pixel_mean, kept.pixel_deviation) == ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    assert config.model.pixel_mean == () and kept.pretrained == "another"
+    own = tiny_config(model__pixel_mean=(0.1, 0.1, 0.1))
+    assert keep_pixels(own, tmp_path).model.pixel_mean == (0.1, 0.1, 0.1)
 
 
 def test_a_stored_key_that_this_version_lacks_is_named():

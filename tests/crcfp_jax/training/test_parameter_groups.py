@@ -52,6 +52,12 @@ def test_every_row_needs_a_parameter():
         check_groups(rows((".*", 1.0), ("decoder/.*", 0.1)), PARAMS)
 
 
+def test_something_has_to_learn():
+    with pytest.raises(UserError, match="lets no parameter learn"):
+        check_groups(rows(("backbone/.*", 0), ("decoder/.*", 0.0), (".*", 1.0)), PARAMS)
+    check_groups(rows(("backbone/.*", 0), (".*", 1e-6)), PARAMS)
+
+
 def test_a_run_checks_them_before_it_compiles():
     config = tiny_config(method="supervised", optimizer__groups=(("projector/.*", 1.0), (".*", 1.0)))
     with pytest.raises(UserError, match=r"the row 'projector/\.\*' matches no parameter"):  # the method has none
