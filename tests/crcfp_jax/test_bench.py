@@ -5,13 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from quick_compilation import FLAGS
+
 ROOT = Path(__file__).parents[2]
 CONFIG = Path(__file__).parents[1] / "helpers" / "tiny_run.py"
 
 
 def bench(*arguments):
-    flags = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache")}
+    environment = os.environ | {"XLA_FLAGS": FLAGS, "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache")}
     return subprocess.run(
         [sys.executable, "-m", "crcfp_jax.bench", "--config", CONFIG, *arguments],
         cwd=ROOT,

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from quick_compilation import FLAGS
 
 from crcfp_jax.common.files import read_metrics
 
@@ -22,8 +23,7 @@ def command(module, *arguments):
 
 def environment(devices=1, **extra):
     """A user's environment: no warnings made errors, no type checks; `devices` CPU devices, quick compilation."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    flags += " --xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+    flags = f"--xla_force_host_platform_device_count={devices} {FLAGS}"
     cache = str(ROOT / ".jax_cache")
     return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": cache} | extra
 

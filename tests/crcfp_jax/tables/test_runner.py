@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from quick_compilation import FLAGS
 
 from crcfp_jax.tables.stop import Stop
 
@@ -226,14 +227,13 @@ TINY = (
 
 @pytest.mark.slow
 def test_real_runs_killed_in_the_middle_go_on_and_make_a_table(data_dir, tmp_path):
-    flags = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=1"
     words = [
         sys.executable, "-m", "crcfp_jax.tables", "1", "--workdir", str(tmp_path), "--data", "synthetic", "--scale",
         "small", "--seeds", "1", "--fractions", "1/8", "--methods", "supervised,crcfp", f"--config.data.dir={data_dir}",
         *(f"--config.{word}" for word in TINY),
     ]  # fmt: skip
     environment = os.environ | {
-        "XLA_FLAGS": f"{flags} --xla_llvm_disable_expensive_passes=true",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count=1 {FLAGS}",
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
     }
