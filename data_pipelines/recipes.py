@@ -107,6 +107,10 @@ class Recipe:
     download: str = ""  # what to download from where, and the layout that it unpacks to; for needs_raw
     options: tuple[Option, ...] = ()
 
+    def __post_init__(self):
+        if not self.splits.units:
+            raise ValueError(f"the recipe {self.name} has no split unit: say what labels are given to")
+
 
 def find_recipe(name: str) -> Recipe | None:
     """The recipe of a name; None where there is none. Imports its module alone."""

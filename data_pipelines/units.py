@@ -49,12 +49,8 @@ class Unit:
 class Splits:
     """The split units of a data set, the default one first, and where their lists are from."""
 
-    units: tuple[Unit, ...]
+    units: tuple[Unit, ...] = ()
     source: str = ""
-
-    def __post_init__(self):
-        if not self.units:
-            raise ValueError("a data set has one split unit at least")
 
     def find(self, unit: str, data_set: str) -> Unit:
         """The unit of a name, the first for 'default'; raises UserError where data set `data_set` has none."""

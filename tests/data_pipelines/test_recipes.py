@@ -1,5 +1,6 @@
 """Recipes are found by their files, and their options are theirs alone."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from data_pipelines import builders
 from data_pipelines.build import main
 from data_pipelines.data_set import build_command, open_data_set
 from data_pipelines.recipes import all_recipes, builds_itself, find_recipe, unit_name
+from data_pipelines.units import Splits
 
 
 def test_every_module_with_a_recipe_is_one():
@@ -69,6 +71,11 @@ def test_a_file_is_all_that_a_recipe_takes(lab, tmp_path, capsys):
     assert data_set.options == {"test": "P2"} and data_set.licence == "not to be passed on"
     with pytest.raises(UserError, match="built with test=P2, not P9; add --overwrite"):
         main(["lab", "--raw_dir", str(tmp_path / "raw"), "--data_dir", str(tmp_path / "data")])
+
+
+def test_a_recipe_says_what_labels_are_given_to():
+    with pytest.raises(ValueError, match="the recipe synthetic has no split unit"):
+        dataclasses.replace(find_recipe("synthetic"), splits=Splits())
 
 
 def test_what_is_wrong_in_its_raw_folder_is_told(lab, tmp_path, capsys):

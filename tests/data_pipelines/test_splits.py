@@ -25,7 +25,7 @@ def data_set_of(name: str, rows: list[tuple]) -> DataSet:
         Record(row[0], row[1], position, row[2], "patient", row[3], 0, 0, row[4], 0.25)
         for position, row in enumerate(rows)
     )
-    classes, lists = (ClassInfo("a", (0, 0, 0)),), LISTS.get(name, Splits((Unit("image", {"1/1": 1}),)))
+    classes, lists = (ClassInfo("a", (0, 0, 0)),), LISTS.get(name, Splits())
     return DataSet(name, classes, 0.25, records, "fingerprint", Path("built"), {}, {}, (), splits=lists)
 
 
@@ -208,9 +208,9 @@ def test_more_units_than_there_are():
         make_split(data_set, "1/2", 1, validation=False)
 
 
-def test_a_data_set_has_units():
-    with pytest.raises(ValueError, match="one split unit at least"):
-        Splits(())
+def test_data_set_without_units():
+    with pytest.raises(UserError, match="unknown split unit 'default' for tnbc"):
+        make_split(data_set_of("tnbc", []), "1/8", 1, validation=False)
 
 
 def test_hash_of_a_split_depends_on_its_tiles_alone():
