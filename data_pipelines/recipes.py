@@ -38,7 +38,7 @@ import numpy as np
 
 from crcfp_jax.common.classes import ClassInfo
 from data_pipelines import builders
-from data_pipelines.units import DEFAULT, Splits
+from data_pipelines.units import DEFAULT, Splits, parse_splits, splits_to_json
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ class Recipe:
     def __post_init__(self):
         if not self.splits.units:
             raise ValueError(f"the recipe {self.name} has no split unit: say what labels are given to")
+        parse_splits(splits_to_json(self.splits))  # what could not be opened is refused before anything is built
 
 
 def find_recipe(name: str) -> Recipe | None:

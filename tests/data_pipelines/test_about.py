@@ -96,9 +96,8 @@ def test_a_damaged_file_is_named_in_one_line(built, tmp_path, file, content, nam
     assert message.endswith(f"build bcss --raw_dir RAW_DIR --data_dir {tmp_path / 'data'} --overwrite")
 
 
-def test_splits_that_could_not_be_opened_are_not_stored(tmp_path):
+def test_splits_that_could_not_be_opened_are_no_recipes():
     recipe = find_recipe("synthetic")
     broken = dataclasses.replace(recipe.splits.units[0], fractions={"1/8": 0})
-    recipe = dataclasses.replace(recipe, splits=dataclasses.replace(recipe.splits, units=(broken,)))
     with pytest.raises(ValueError, match=r"units\.hospital\.fractions has 0 for 1/8"):
-        build(recipe, None, tmp_path)
+        dataclasses.replace(recipe, splits=dataclasses.replace(recipe.splits, units=(broken,)))

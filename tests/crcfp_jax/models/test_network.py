@@ -237,7 +237,7 @@ def test_rematerialising_changes_no_value():
     def gradient(rematerialise):
         network = build_network(tiny_config(model__rematerialise=rematerialise).model, CLASSES)
         keys = jax.random.split(jax.random.key(2), 4)
-        variables = network.init(jax.random.key(0), images[0], keys, method="initialise")
+        variables = jax.jit(lambda key: network.init(key, images[0], keys, method="initialise"))(jax.random.key(0))
         return jax.jit(jax.grad(encoder_loss(network, variables, images)))(variables["params"])
 
     def close(a, b):

@@ -103,7 +103,7 @@ def wait_for_line(process, text):
     raise AssertionError(process.stderr.read())
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("kill", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_to_the_bit(whole_run, data_dir, tmp_path, kill):
     process = start(tmp_path / "run", data_dir)
     wait_for_line(process, "step 6/12")

@@ -63,13 +63,16 @@ def test_training_statistics_have_its_epsilon():
     """A channel of variance 0 is divided by the root of 1e-3, not of 1e-5."""
     network, variables = pretrained(16)
     images = jnp.zeros((2, 32, 32, 3))
-    _, state = network.apply(
-        variables, images, method=lambda m, x: m.backbone_layers(x, train=True),
+    encode = functools.partial(
+        network.apply, variables, method=lambda m, x: m.backbone_layers(x, train=True),
         mutable=["batch_stats", "intermediates"], capture_intermediates=lambda module, _: module.name == "stem_bn",
     )  # fmt: skip
+    _, state = jax.jit(encode)(images)
     normalised = state["intermediates"]["backbone"]["stem_bn"]["__call__"][0][0, 8, 8]
     np.testing.assert_allclose(normalised, variables["params"]["backbone"]["stem_bn"]["bias"], atol=1e-6)
-    folded = network.apply(variables, images, method=lambda m, x: m.backbone_layers(x, train=False))
+    folded = jax.jit(lambda x: network.apply(variables, x, method=lambda m, x: m.backbone_layers(x, train=False)))(
+        images
+    )
     assert np.isfinite(folded[16]).all()
 
 
