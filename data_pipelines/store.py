@@ -130,10 +130,12 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """Raises UserError where a mask has a value that is no class."""
         classes = len(self.recipe.classes)
         for tile in tiles:
-            values = np.unique(tile.label) if tile.label is not None else ()
-            if wrong := [int(value) for value in values if classes <= value < IGNORED]:
+            if tile.label is None:
+                continue
+            wrong = tile.label[(tile.label >= classes) & (tile.label < IGNORED)]
+            if wrong.size:
                 known = ", ".join(f"{code} {info.name}" for code, info in enumerate(self.recipe.classes))
-                held = ", ".join(map(str, wrong[:8]))
+                held = ", ".join(map(str, np.unique(wrong)[:8]))
                 raise UserError(
                     f"the mask of {source.name} holds {held}; known are {known}, and {IGNORED} for not annotated"
                 )

@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 
 from crcfp_jax.common.files import write_json_atomic
 from crcfp_jax.common.progress import progress_bar
-from crcfp_jax.config import check_values
 from crcfp_jax.doctor.folder import write_report
 from crcfp_jax.runs.checkpoint import Checkpoints
 from crcfp_jax.runs.interruption import Interrupted, stop_requests
@@ -41,7 +40,6 @@ class Trainer:
         Raises:
             UserError: settings, data set or folder can't be used, or belong to another run.
         """
-        check_values(config)
         config = keep_pixels(config, workdir)
         self.config, self.workdir = config, workdir
         self.parts: Parts = assemble(config)

@@ -36,7 +36,10 @@ def keep_pixels(config: ConfigDict, workdir: Path) -> ConfigDict:
     goes_on = stored.is_file() and any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
     if not goes_on or config.model.pixel_mean or config.model.pixel_deviation:
         return config
-    model = _in_present_terms(read_json(stored)).get("model", {})
+    try:
+        model = _in_present_terms(read_json(stored)).get("model", {})
+    except UserError:  # damaged: the checkpoint's own settings decide whether the run goes on
+        return config
     config = config.copy_and_resolve_references()
     config.model.pixel_mean = tuple(model.get("pixel_mean", ()))
     config.model.pixel_deviation = tuple(model.get("pixel_deviation", ()))

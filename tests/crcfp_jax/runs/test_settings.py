@@ -96,6 +96,8 @@ def test_a_run_that_goes_on_sees_its_images_as_before(tmp_path):
     assert config.model.pixel_mean == () and kept.pretrained == "another"
     own = tiny_config(model__pixel_mean=(0.1, 0.1, 0.1))
     assert keep_pixels(own, tmp_path).model.pixel_mean == (0.1, 0.1, 0.1)
+    (tmp_path / "config.json").write_text("{")  # the checkpoint's own settings decide
+    assert keep_pixels(config, tmp_path) is config
 
 
 def test_a_stored_key_that_this_version_lacks_is_named():
