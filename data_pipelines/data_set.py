@@ -48,6 +48,26 @@ class Record:
     width: int | None = None  # likewise
 
 
+@dataclass(frozen=True)
+class SourceImage:
+    """A file that tiles were cut from, for data sets whose recipe tells of them.
+
+    A tile's pixel (row, column) shows the image at x + column * f, y + row * f, where x and y are its record's, and f
+    is the record's µm per pixel over the image's.
+    """
+
+    file: str
+    role: str  # 'annotated', 'unannotated' or 'test'
+    height: int  # pixels
+    width: int
+    microns_per_pixel: float
+    patient: str
+    hospital: str
+    annotation: str = ""  # file with its annotations; '': none
+    mm2: dict[str, float] = field(default_factory=dict)  # annotated, per class
+    regions: dict[str, int] = field(default_factory=dict)  # drawn, per class
+
+
 class Tiles(Sequence):
     """Random access to the tiles of one stored split; safe to use from several threads.
 
@@ -98,6 +118,8 @@ class DataSet:
     splits: Splits = field(default_factory=Splits)
     description: str = ""
     licence: str = ""  # of images and annotations; '': not stated
+    images: dict[str, SourceImage] = field(default_factory=dict)  # by `Record.image`; empty: the recipe tells of none
+    network_microns_per_pixel: float = 0.0  # that its build suggests for the network's pixels; 0: it suggests none
 
     def source(self, split: str, *, labels: bool) -> Tiles:
         """Opens a stored split for random access; see `Tiles`.
@@ -183,6 +205,8 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
             pixels=index["pixels"],
             skipped=tuple(index["skipped"]),
             notes=tuple(index.get("notes", ())),
+            images={image: SourceImage(**entry) for image, entry in index.get("images", {}).items()},
+            network_microns_per_pixel=index.get("network_microns_per_pixel", 0.0),
             **read_about(path, functools.partial(find_recipe, index["name"]), again),
         )
     except (ValueError, KeyError, TypeError) as error:

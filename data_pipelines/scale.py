@@ -5,7 +5,9 @@ from data_pipelines.data_set import DataSet, Record
 
 
 def network_pixel_size(data_set: DataSet, *, microns_per_pixel: float, base_size: int) -> float:
-    """µm of a network pixel at scale 1: `microns_per_pixel` where it is above 0, else as `base_size` says.
+    """µm of a network pixel at scale 1: `microns_per_pixel` above 0, else what the data set or `base_size` says.
+
+    A data set that suggests a pixel size (`network_microns_per_pixel`) is seen at that.
 
     The paper scales a tile to a long side of `base_size` pixels. That is one magnification only where all tiles show
     the same extent, so nothing else is accepted: extents may differ by half a stored pixel, the rounding of a tile that
@@ -21,6 +23,8 @@ def network_pixel_size(data_set: DataSet, *, microns_per_pixel: float, base_size
     """
     if microns_per_pixel > 0:
         return microns_per_pixel
+    if data_set.network_microns_per_pixel > 0:
+        return data_set.network_microns_per_pixel
     first = data_set.records[0]
     if first.height is None:
         # The index is of a version whose data sets had tiles of one size: any of them says it.

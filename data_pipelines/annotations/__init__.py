@@ -1,0 +1,1 @@
+"""What people have drawn on images: read from files of every tool, and painted as labels."""
