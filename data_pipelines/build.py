@@ -5,9 +5,12 @@ place is finished; an older one stays until then. What a killed build left behin
 """
 
 import argparse
+import dataclasses
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +23,10 @@ from crcfp_jax.common.files import describe_os_error
 from crcfp_jax.common.lock import Lock
 from crcfp_jax.common.staging import is_moved_away, recover_staged, staged_folder
 from data_pipelines.data_set import INDEX, SPLITS, DataSet, build_command, data_set_path, is_built, open_data_set
-from data_pipelines.recipes import Recipe, all_recipes, find_recipe
+from data_pipelines.recipes import FoundSources, Recipe, all_recipes, find_recipe
+from data_pipelines.reuse import is_unchanged
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a data set of the user's own
 
 
 def build(
@@ -47,8 +53,13 @@ def build(
     """
     if isinstance(recipe, str):
         recipe = _known_recipe(recipe)
-    name = recipe.name
     chosen = _choose_options(recipe, options)
+    if recipe.grows:
+        raw = _raw_folder(recipe, raw_dir, data_dir)
+        return _build_growing(
+            _named(recipe, raw, chosen), raw, data_dir, chosen, skip_bad=skip_bad, overwrite=overwrite
+        )
+    name = recipe.name
     path = data_set_path(data_dir, name)
     if not overwrite:
         if is_moved_away(path):  # by a build that was killed before its own was in place
@@ -61,31 +72,77 @@ def build(
     raw = None
     if recipe.needs_raw:
         raw = _raw_folder(recipe, raw_dir, data_dir)
+    found = _look(recipe, raw, data_dir, chosen, skip_bad=skip_bad)
+    with _building(data_dir, name):
+        if is_built(data_dir, name) and not overwrite:  # by another process, since it was last looked for
+            return _open_built(data_dir, name, chosen)
+        from data_pipelines.store import store  # here, because it loads TFDS
+
+        with staged_folder(path, INDEX) as folder:
+            store(recipe, found, folder, chosen, skip_bad)
+    return open_data_set(data_dir, name)
+
+
+def _build_growing(
+    recipe: Recipe, raw: Path, data_dir: str | os.PathLike, options: dict[str, Any], *, skip_bad: bool, overwrite: bool
+) -> DataSet:
+    """Builds from a folder that changes: what an earlier build has stored and has not changed is taken from there."""
+    path = data_set_path(data_dir, recipe.name)
+    with _building(data_dir, recipe.name):
+        recover_staged(path, INDEX)
+        found = _look(recipe, raw, data_dir, options, skip_bad=skip_bad)
+        if overwrite or not is_unchanged(path, found, options):
+            from data_pipelines.store import store  # here, because it loads TFDS
+
+            with staged_folder(path, INDEX) as folder:
+                store(found.recipe, found, folder, options, skip_bad, previous=None if overwrite else path)
+    return open_data_set(data_dir, recipe.name)
+
+
+def _named(recipe: Recipe, raw: Path, options: dict[str, Any]) -> Recipe:
+    """A growing recipe under the name of its data set, the option's or the folder's."""
+    name = options["name"] or raw.resolve().name
+    if not NAME.fullmatch(name):
+        raise UserError(f"{name!r} can't be a data set's name: give --name, of letters, digits, '-', '_' and '.'")
+    if find_recipe(name) is not None:
+        raise UserError(f"{name!r} is the name of a known data set: give another one with --name")
+    return dataclasses.replace(recipe, name=name)
+
+
+def _look(
+    recipe: Recipe, raw: Path | None, data_dir: str | os.PathLike, options: dict[str, Any], *, skip_bad: bool
+) -> FoundSources:
+    """Lets a recipe look at its folder; raises UserError where that is of no use."""
+    given = (recipe, raw) if recipe.grows else (raw,)
     try:
-        found = recipe.find_sources(raw, **chosen)
+        found = recipe.find_sources(*given, **options)
     except OSError as error:
-        raise UserError(f"can't read {describe_os_error(error, error.filename or raw_dir)}") from error
+        raise UserError(f"can't read {describe_os_error(error, error.filename or raw)}") from error
     if found.missing or not (found.sources or found.faults):
-        raise UserError(_what_to_download(recipe, raw_dir, data_dir, found.missing or f"no images in {raw_dir}"))
+        raise UserError(_what_to_download(recipe, raw, data_dir, found.missing or f"no images in {raw}"))
     if found.faults and not skip_bad:
         more = f" ({len(found.faults)} such faults in all)" if len(found.faults) > 1 else ""
         raise UserError(f"{found.faults[0]}{more}; mend it, or leave it out with --skip_bad")
     if not found.sources:
-        raise UserError(f"nothing usable in {raw_dir}; first fault: {found.faults[0]}")
-    from data_pipelines.store import store  # here, because it loads TFDS
+        raise UserError(f"nothing usable in {raw}; first fault: {found.faults[0]}")
+    return found
 
+
+@contextmanager
+def _building(data_dir: str | os.PathLike, name: str) -> Iterator[None]:
+    """Holds the lock of a data set's builds.
+
+    Raises:
+      UserError: another build is running, or the disk can't be written.
+    """
     try:
         Path(data_dir).mkdir(parents=True, exist_ok=True)
         with _lock(data_dir, name) as lock:
             if not lock.take():
                 raise UserError(f"another build of {name} is running in {data_dir}; wait until it has finished")
-            if is_built(data_dir, name) and not overwrite:  # by another process, since it was last looked for
-                return _open_built(data_dir, name, chosen)
-            with staged_folder(path, INDEX) as folder:
-                store(recipe, found, folder, chosen, skip_bad)
+            yield
     except OSError as error:
         raise UserError(f"can't write the data set to --data_dir {describe_os_error(error, data_dir)}") from error
-    return open_data_set(data_dir, name)
 
 
 def _known_recipe(name: str) -> Recipe:
@@ -184,7 +241,7 @@ def _literal(text: str) -> str:
 
 def _make_parser() -> _Parser:
     parser = _Parser(prog="python -m data_pipelines.build", description="Prepares a data set once.")
-    names = parser.add_subparsers(dest="name", metavar="NAME", required=True, help="a data set, before its flags:")
+    names = parser.add_subparsers(dest="recipe", metavar="NAME", required=True, help="a data set, before its flags:")
     for name, recipe in all_recipes().items():
         flags = names.add_parser(name, help=_literal(recipe.description), description=recipe.description)
         if recipe.needs_raw:
@@ -209,12 +266,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _known_recipe(words[0])
     flags, rest = _make_parser().parse_known_args(words)
     if rest:
-        raise UserError(f"{rest[0].partition('=')[0]} does not apply to data set {flags.name}; leave it out")
+        raise UserError(f"{rest[0].partition('=')[0]} does not apply to data set {flags.recipe}; leave it out")
     console = Console()
-    built = is_built(flags.data_dir, flags.name) and not flags.overwrite
     given = vars(flags)
-    data_set = build(given.pop("name"), given.pop("raw_dir", None), **given)
-    state = "already built" if built else "built"
+    recipe, raw_dir = _known_recipe(given.pop("recipe")), given.pop("raw_dir", None)
+    name = flags.name or Path(raw_dir or "").resolve().name if recipe.grows else recipe.name
+    before = open_data_set(flags.data_dir, name).fingerprint if is_built(flags.data_dir, name) else None
+    data_set = build(recipe, raw_dir, **given)
+    state = "already built" if data_set.fingerprint == before and not flags.overwrite else "built"
     console.print(f"{state}: {data_set.path} ({len(data_set.records)} tiles, fingerprint {data_set.fingerprint})")
     print_summary(data_set, console)
 

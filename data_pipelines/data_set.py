@@ -23,6 +23,7 @@ from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
 from data_pipelines.about import ABOUT_FILE, SPLITS_FILE, read_about
 from data_pipelines.recipes import all_recipes, builds_itself, find_recipe
+from data_pipelines.source_image import SourceImage
 from data_pipelines.units import Splits
 
 VERSION = "1.0.0"  # of the stored form; a change makes older builds unreadable, so they have to be built again
@@ -46,26 +47,6 @@ class Record:
     microns_per_pixel: float  # of a stored pixel
     height: int | None = None  # stored pixels; None: built by a version that didn't say, and whose tiles are equal
     width: int | None = None  # likewise
-
-
-@dataclass(frozen=True)
-class SourceImage:
-    """A file that tiles were cut from, for data sets whose recipe tells of them.
-
-    A tile's pixel (row, column) shows the image at x + column * f, y + row * f, where x and y are its record's, and f
-    is the record's µm per pixel over the image's.
-    """
-
-    file: str
-    role: str  # 'annotated', 'unannotated' or 'test'
-    height: int  # pixels
-    width: int
-    microns_per_pixel: float
-    patient: str
-    hospital: str
-    annotation: str = ""  # file with its annotations; '': none
-    mm2: dict[str, float] = field(default_factory=dict)  # annotated, per class
-    regions: dict[str, int] = field(default_factory=dict)  # drawn, per class
 
 
 class Tiles(Sequence):

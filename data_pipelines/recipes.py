@@ -23,21 +23,26 @@ they are stored. It raises UserError for bad input; with --skip_bad such a sourc
 Images are read by `read_image` of data_pipelines.reading.whole, as a prediction reads them, and masks of class codes by
 `read_codes`. What `read_image` notes goes into `Tile.notes`.
 Faults seen there (an image without its mask) go into `FoundSources.faults`: the first one ends the build, or, with
---skip_bad, all are listed and the build goes on. A source becomes one array_record file, held in memory while it is
-written: keep it below a few hundred tiles, and group tiny ones.
+--skip_bad, all are listed and the build goes on. A source becomes one array_record file, held in memory until it is
+written, and a few are read at a time in threads: keep it below a few hundred tiles, and group tiny ones.
+
+A recipe with `grows` is for a raw folder that is the user's own: its `find_sources(recipe, raw_dir, **options)` says in
+`FoundSources.recipe` what only a look tells, and gives every source a `key`, by which the next build knows it again.
 
 This module imports neither TensorFlow Datasets nor, before it is asked for one, a recipe.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from crcfp_jax.common.classes import ClassInfo
 from data_pipelines import builders
+from data_pipelines.source_image import SourceImage
 from data_pipelines.units import DEFAULT, Splits, parse_splits, splits_to_json
 
 
@@ -64,6 +69,9 @@ class Source:
     name: str  # shown beside the progress bar
     split: str  # 'train', 'validation' or 'test'
     tiles: Callable[[], Iterable[Tile]]
+    # Of a recipe that grows: changes with everything that the tiles depend on, so that an equal one need not be read
+    # again. '': always read.
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,11 +80,21 @@ class FoundSources:
 
     `faults`: single files that can't be used, one plain line each. `missing`: why the folder can't be the data set at
     all (a folder of it is not there); the user is then told what to download.
+
+    The rest is for recipes that grow. `recipe`: the recipe with what only a look at the folder tells (classes, splits,
+    pixel size). `images`: what tiles are cut from, by `Tile.source_image`. `notes`: what the user should know, one line
+    each. `extras`: writes further files into the folder of the data set, beside what an older one at the second path
+    holds of them.
     """
 
     sources: tuple[Source, ...]
     faults: tuple[str, ...] = ()
     missing: str = ""
+    recipe: "Recipe | None" = None
+    images: Mapping[str, SourceImage] = field(default_factory=dict)
+    network_microns_per_pixel: float = 0.0
+    notes: tuple[str, ...] = ()
+    extras: Callable[[Path, Path], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,8 +124,14 @@ class Recipe:
     needs_raw: bool = True
     download: str = ""  # what to download from where, and the layout that it unpacks to; for needs_raw
     options: tuple[Option, ...] = ()
+    # The raw folder is the user's own and changes: the data set has its name or that of --name, every build looks at
+    # the folder, and reads what has changed. Classes and splits are known after that look.
+    grows: bool = False
+    png_level: int | None = None  # of compression, 0 to 9; None: Pillow's, which the first data sets were stored with
 
     def __post_init__(self):
+        if self.grows and not self.splits.units:
+            return
         if not self.splits.units:
             raise ValueError(f"the recipe {self.name} has no split unit: say what labels are given to")
         parse_splits(splits_to_json(self.splits))  # what could not be opened is refused before anything is built

@@ -2,31 +2,34 @@
 
 `ShardBasedBuilder`, not `GeneratorBasedBuilder`: above 1 GB a split (BCSS), the latter sorts through temporary
 files that it opens with TensorFlow, which is no dependency here. The former writes straight through, in the order
-given, so position in storage == position in the index. Images are yielded as PIL.Image: arrays would be encoded by
-TensorFlow.
+given, so position in storage == position in the index, and each source is a file: one that an earlier build has stored
+is linked, not read again. Images are yielded as encoded bytes: arrays would be encoded by TensorFlow.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 from rich.console import Console
 from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
-from crcfp_jax.common.classes import IGNORED
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.progress import progress_bar
 from data_pipelines.about import write_about
 from data_pipelines.data_set import SPLITS, VERSION, Record, write_index
-from data_pipelines.recipes import FoundSources, Recipe, Source, Tile
+from data_pipelines.encoding import EncodedSource, encoded_ahead
+from data_pipelines.recipes import FoundSources, Recipe, Source
+from data_pipelines.reuse import SOURCES, StoredSource, link, source_entry, stored_sources
+from data_pipelines.source_image import SourceImage
 
 
 @dataclass
@@ -35,9 +38,12 @@ class Collected:
 
     records: list[Record] = field(default_factory=list)
     pixels: dict[str, np.ndarray] = field(default_factory=dict)  # per split: int64 [classes]
+    image_mm2: dict[str, np.ndarray] = field(default_factory=dict)  # labelled, per source image: float64 [classes]
     skipped: list[str] = field(default_factory=list)
     noted: dict[str, dict[str, None]] = field(default_factory=dict)  # note -> source images in order, each once
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # of all ids, images and labels in order
+    sources: dict[str, dict] = field(default_factory=dict)  # key -> entry for the index
+    read: int = 0  # sources; the others are as an earlier build has stored them
 
     @property
     def notes(self) -> list[str]:
@@ -55,6 +61,7 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
       recipe: the data set.
       found: its sources.
       data_dir: folder in which TFDS makes `<name>/<VERSION>`.
+      stored: sources by their keys that are stored already.
       skip_bad: leave out sources that raise UserError, and list them in `collected.skipped`.
       on_source: called with every source once it is stored or skipped.
 
@@ -76,17 +83,20 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         found: FoundSources,
         data_dir: Path,
         *,
+        stored: Mapping[str, StoredSource],
         skip_bad: bool,
         on_source: Callable[[Source], None],
     ):
         self.name = recipe.name
         self.recipe = recipe
-        self.found = found
+        self.by_split = {split: [s for s in found.sources if s.split == split] for split in SPLITS}
+        self.stored = stored
         self.skip_bad = skip_bad
         self.on_source = on_source
         self.collected = Collected()
         self._ids: set[str] = set()
         self._positions = dict.fromkeys(SPLITS, 0)
+        self._encoded: Iterator[Future[EncodedSource]] = iter(())
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -103,93 +113,130 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             ),
         )
 
+    def build(self) -> None:
+        """Writes everything."""
+        sources = [source for split in SPLITS for source in self.by_split[split] if source.key not in self.stored]
+        config = tfds.download.DownloadConfig(try_download_gcs=False)
+        # TFDS announces downloads that there are not.
+        with encoded_ahead(self.recipe, sources) as self._encoded, contextlib.redirect_stdout(io.StringIO()):
+            self.download_and_prepare(download_config=config)
+
     def _shard_iterators_per_split(self, dl_manager) -> dict[str, list[Callable[[], Iterator]]]:
-        shards = {
-            split: [partial(self._examples, s) for s in self.found.sources if s.split == split] for split in SPLITS
-        }
+        shards = {split: [partial(self._shard, source) for source in own] for split, own in self.by_split.items()}
         return {split: generators for split, generators in shards.items() if generators}
 
+    def _example_writer(self) -> tfds.core.ExampleWriter:
+        return _Writer(self)
+
+    def _shard(self, source: Source) -> Iterator[tuple[int, dict | None]]:
+        """Called before the file of a source is written; what it returns is iterated over meanwhile, or after."""
+        self.current = source
+        return self._link_examples(source) if source.key in self.stored else self._examples(source)
+
     def _examples(self, source: Source) -> Iterator[tuple[int, dict]]:
+        first, notes = self._positions[source.split], {}
         try:
-            tiles = list(source.tiles())
-            self._check_codes(source, tiles)
+            encoded = next(self._encoded).result()
         except UserError as error:
             if not self.skip_bad:
                 raise UserError(f"{error}; mend it, or leave it out with --skip_bad") from error
             self.collected.skipped.append(str(error))
-            tiles = []
-        for tile in tiles:
-            position = self._positions[source.split]
-            label = self._collect(tile, source.split, position)
-            self._positions[source.split] += 1
-            image = Image.fromarray(np.ascontiguousarray(tile.image))
-            yield position, {"id": tile.id, "image": image, "label": Image.fromarray(np.ascontiguousarray(label))}
+            encoded = EncodedSource(())
+        else:
+            self.collected.read += 1
+        for tile in encoded.tiles:
+            for note in tile.notes:
+                notes.setdefault(note, []).append(tile.record.image)
+            position = self._collect(tile.record, tile.pixels)
+            if not source.key:
+                self._digest(*tile.content)
+            yield position, {"id": tile.record.id, "image": tile.image, "label": tile.label}
+        self._note(notes)
+        if source.key:
+            self._digest(encoded.digest)
+            self._entry(source, first, [tile.pixels.tolist() for tile in encoded.tiles], notes, encoded.digest)
         self.on_source(source)
 
-    def _check_codes(self, source: Source, tiles: Iterable[Tile]) -> None:
-        """Raises UserError where a mask has a value that is no class."""
-        classes = len(self.recipe.classes)
-        for tile in tiles:
-            if tile.label is None:
-                continue
-            wrong = tile.label[(tile.label >= classes) & (tile.label < IGNORED)]
-            if wrong.size:
-                known = ", ".join(f"{code} {info.name}" for code, info in enumerate(self.recipe.classes))
-                held = ", ".join(map(str, np.unique(wrong)[:8]))
-                raise UserError(
-                    f"the mask of {source.name} holds {held}; known are {known}, and {IGNORED} for not annotated"
-                )
+    def _link_examples(self, source: Source) -> Iterator[tuple[int, None]]:
+        stored, first = self.stored[source.key], self._positions[source.split]
+        # Other classes than before leave the key of a source alone that has no labelled pixel.
+        pixels = (
+            stored.pixels if stored.pixels.any() else np.zeros((len(stored.records), len(self.recipe.classes)), int)
+        )
+        for record, counts in zip(stored.records, pixels, strict=True):
+            yield self._collect(record, counts), None
+        self._note(stored.notes)
+        self._digest(stored.digest)
+        self._entry(source, first, pixels.tolist(), stored.notes, stored.digest)
+        self.on_source(source)
 
-    def _collect(self, tile: Tile, split: str, position: int) -> np.ndarray:
-        """Checks a tile, adds its record and counts its pixels; returns its label, all ignored where it has none."""
-        height, width = tile.image.shape[:2]
-        label = tile.label if tile.label is not None else np.full((height, width), IGNORED, np.uint8)
-        if tile.image.shape != (height, width, 3) or tile.image.dtype != np.uint8:
-            raise ValueError(f"{tile.id}: image {tile.image.dtype} {tile.image.shape} is not uint8 [h, w, 3]")
-        if tile.microns_per_pixel is not None and not tile.microns_per_pixel > 0:
-            raise ValueError(f"{tile.id}: {tile.microns_per_pixel} µm per pixel is no size")
-        if label.shape != (height, width) or label.dtype != np.uint8:
-            raise ValueError(f"{tile.id}: label {label.dtype} {label.shape} is not uint8 [{height}, {width}]")
-        counts = np.bincount(label.ravel(), minlength=256)
-        classes = len(self.recipe.classes)
-        if tile.id in self._ids:
-            raise UserError(f"tile {tile.id} occurs twice: the raw folder holds the same image twice; remove one")
-        self._ids.add(tile.id)
-        collected = self.collected
-        total = collected.pixels.setdefault(split, np.zeros(classes, np.int64))
-        total += counts[:classes]
-        for part in (tile.id.encode(), np.ascontiguousarray(tile.image), np.ascontiguousarray(label)):
-            collected.digest.update(part)
-        for note in tile.notes:
-            collected.noted.setdefault(note, {})[tile.source_image] = None
-        annotated = bool(counts[:classes].any())
-        where = (tile.hospital, tile.patient, tile.source_image, int(tile.x), int(tile.y))
-        pixel = self.recipe.microns_per_pixel if tile.microns_per_pixel is None else tile.microns_per_pixel
-        collected.records.append(Record(tile.id, split, position, *where, annotated, pixel, height, width))
-        return label
+    def _collect(self, record: Record, counts: np.ndarray) -> int:
+        """Adds a tile's record and counts its pixels; returns its position."""
+        if record.id in self._ids:
+            raise UserError(f"tile {record.id} occurs twice: the raw folder holds the same image twice; remove one")
+        self._ids.add(record.id)
+        position = self._positions[record.split]
+        self._positions[record.split] += 1
+        collected, nothing = self.collected, np.zeros(len(self.recipe.classes), np.int64)
+        collected.pixels[record.split] = collected.pixels.get(record.split, nothing) + counts
+        mm2 = counts * (record.microns_per_pixel / 1000) ** 2
+        collected.image_mm2[record.image] = collected.image_mm2.get(record.image, 0.0) + mm2
+        collected.records.append(dataclasses.replace(record, position=position))
+        return position
+
+    def _digest(self, *parts: bytes | np.ndarray) -> None:
+        for part in parts:
+            self.collected.digest.update(part)
+
+    def _note(self, notes: Mapping[str, Iterable[str]]) -> None:
+        for note, images in notes.items():
+            self.collected.noted.setdefault(note, {}).update(dict.fromkeys(images))
+
+    def _entry(self, source: Source, first: int, pixels: list, notes: dict, digest: bytes) -> None:
+        entry = source_entry(self.current_file, first, pixels, notes, digest)
+        self.collected.sources[source.key] = {"split": source.split} | entry
 
 
-def store(recipe: Recipe, found: FoundSources, folder: Path, options: dict, skip_bad: bool) -> None:
+class _Writer(tfds.core.ExampleWriter):
+    """Writes the file of a source, or links the one that there is."""
+
+    def __init__(self, builder: TissueBuilder):
+        super().__init__(file_format=builder.info.file_format)
+        self._builder = builder
+
+    def write(self, path, examples):
+        """As the base class."""
+        self._builder.current_file = Path(path).name
+        stored = self._builder.stored.get(self._builder.current.key)
+        if stored is None:
+            return super().write(path, examples)
+        link(stored.file, Path(path))
+        return None
+
+
+def store(
+    recipe: Recipe, found: FoundSources, folder: Path, options: dict, skip_bad: bool, previous: Path | None = None
+) -> None:
     """Writes a data set into an empty folder, its index last.
 
     Args:
       options: name -> value, that the recipe was given.
       skip_bad: leave out sources that can't be used.
+      previous: an older build, of which sources with equal keys are taken.
 
     Raises:
       UserError: a source that can't be used, or a split of which nothing is left.
     """
     tfds.disable_progress_bar()
+    stored = stored_sources(previous) if previous is not None else {}
     columns, console = (TimeElapsedColumn(), TimeRemainingColumn()), Console(stderr=True)
     with progress_bar(recipe.name, len(found.sources), *columns, console=console) as advance:
 
         def on_source(source) -> None:
             advance(name=f"{source.split} {source.name}")
 
-        builder = TissueBuilder(recipe, found, folder / "tfds", skip_bad=skip_bad, on_source=on_source)
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces downloads that there are not
-            config = tfds.download.DownloadConfig(try_download_gcs=False)
-            builder.download_and_prepare(download_config=config)
+        builder = TissueBuilder(recipe, found, folder / "tfds", stored=stored, skip_bad=skip_bad, on_source=on_source)
+        builder.build()
     for file in (folder / "tfds" / recipe.name / VERSION).iterdir():  # TFDS has a layout of its own
         file.rename(folder / file.name)
     shutil.rmtree(folder / "tfds")
@@ -208,7 +255,21 @@ def store(recipe: Recipe, found: FoundSources, folder: Path, options: dict, skip
         "skipped": skipped,
         "content": collected.digest.hexdigest(),
     }
-    if collected.notes:  # else the index, and so the fingerprint, is that of builds from before there were notes
-        index["notes"] = collected.notes
+    if notes := [*found.notes, *collected.notes]:
+        # else the index, and so the fingerprint, is that of builds from before there were notes
+        index["notes"] = notes
+    if recipe.grows:
+        index["network_microns_per_pixel"] = found.network_microns_per_pixel
+        index["images"] = {name: _describe(image, name, recipe, collected) for name, image in found.images.items()}
+        index[SOURCES] = collected.sources
+    if found.extras is not None:
+        found.extras(folder, previous if previous is not None else folder)
     write_about(folder, recipe.splits, description=recipe.description, licence=recipe.licence)
     write_index(folder, index, collected.records)
+
+
+def _describe(image: SourceImage, name: str, recipe: Recipe, collected: Collected) -> dict:
+    """An image with the areas that are labelled in its tiles."""
+    mm2 = np.broadcast_to(collected.image_mm2.get(name, 0.0), len(recipe.classes)).tolist()
+    areas = {info.name: area for info, area in zip(recipe.classes, mm2, strict=True) if area}
+    return dataclasses.asdict(dataclasses.replace(image, mm2=areas))

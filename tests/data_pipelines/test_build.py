@@ -97,10 +97,10 @@ import os, signal, sys
 from data_pipelines import store
 from data_pipelines.build import main
 collect = store.TissueBuilder._collect
-def killed(self, tile, split, position):
-    if position == 2:
+def killed(self, record, counts):
+    if len(self.collected.records) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return collect(self, tile, split, position)
+    return collect(self, record, counts)
 store.TissueBuilder._collect = killed
 main(["bcss", "--raw_dir", sys.argv[1], "--data_dir", sys.argv[2]])
 """

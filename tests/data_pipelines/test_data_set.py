@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +12,7 @@ from raw_folders import write_bcss
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines import data_set as records
-from data_pipelines import store
+from data_pipelines import encoding
 from data_pipelines.build import build
 from data_pipelines.builders.bcss import code_table
 from data_pipelines.scale import network_pixel_size
@@ -65,12 +64,12 @@ def test_threads_read_what_one_thread_reads(built):
 
 def test_without_labels_no_mask_is_decoded(tmp_path, monkeypatch):
     write_bcss(tmp_path / "raw", height=40, width=30)
-    from_array = store.Image.fromarray
+    encode = encoding._png
 
-    def garbage_for_masks(array):
-        return from_array(array) if array.ndim == 3 else io.BytesIO(b"this is no PNG file")
+    def garbage_for_masks(pixels, level):
+        return encode(pixels, level) if pixels.ndim == 3 else b"this is no PNG file"
 
-    monkeypatch.setattr(store.Image, "fromarray", garbage_for_masks)
+    monkeypatch.setattr(encoding, "_png", garbage_for_masks)
     data_set = build("bcss", tmp_path / "raw", tmp_path / "data")
     assert set(data_set.source("train", labels=False)[0]) == {"image"}
     with pytest.raises(UserError, match=r"tile 0 can't be read .*--overwrite"):
