@@ -199,7 +199,25 @@ def _what_to_download(recipe, raw_dir, data_dir, problem: str) -> str:
 
 
 def print_summary(data_set: DataSet, console: Console) -> None:
-    """Prints tiles per split and hospital, and the share of every class in the annotated pixels."""
+    """Prints tiles per split and hospital, and the share of every class in the annotated pixels; or what a study is."""
+    if data_set.images:
+        from data_pipelines.study.summary import print_study
+
+        print_study(data_set, console)
+    else:
+        _print_tiles(data_set, console)
+    for unit in data_set.splits.units:
+        console.print(f"labels by {unit.name}: {', '.join(unit.fractions)}")
+    if data_set.description:
+        console.print(data_set.description, markup=False)
+    console.print(f"licence: {data_set.licence or 'not stated'}", markup=False)
+    if data_set.notes:
+        console.print("notes:", *data_set.notes, sep="\n  ", markup=False)
+    if data_set.skipped:
+        console.print(f"{len(data_set.skipped)} left out:", *data_set.skipped, sep="\n  ", markup=False)
+
+
+def _print_tiles(data_set: DataSet, console: Console) -> None:
     table = Table("split", "hospitals", "images", "tiles", "annotated", title=f"{data_set.name}: tiles")
     lines = []
     for split in SPLITS:
@@ -218,14 +236,6 @@ def print_summary(data_set: DataSet, console: Console) -> None:
         row = (100 * counts[label] / max(1, sum(counts)) for counts in data_set.pixels.values())
         shares.add_row(info.name, *(f"{share:.2f}" for share in row))
     console.print(shares)
-    for unit in data_set.splits.units:
-        console.print(f"labels by {unit.name}: {', '.join(unit.fractions)}")
-    console.print(data_set.description, markup=False)
-    console.print(f"licence: {data_set.licence or 'not stated'}", markup=False)
-    if data_set.notes:
-        console.print("notes:", *data_set.notes, sep="\n  ", markup=False)
-    if data_set.skipped:
-        console.print(f"{len(data_set.skipped)} left out:", *data_set.skipped, sep="\n  ", markup=False)
 
 
 class _Parser(argparse.ArgumentParser):

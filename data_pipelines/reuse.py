@@ -71,7 +71,7 @@ def is_unchanged(path: Path, found: FoundSources, options: dict[str, Any]) -> bo
     """Whether a data set holds just what was found, so that nothing is to be built."""
     try:
         index = json.loads((path / INDEX).read_text(encoding="utf-8"))
-        told = {name: image | {"mm2": {}} for name, image in index["images"].items()}
+        told = {name: image | {"mm2": {}, "tiles": {}} for name, image in index["images"].items()}
         expected = {name: dataclasses.asdict(image) for name, image in found.images.items()}
         classes = [[entry["name"], entry["colour"]] for entry in index["classes"]]
         return (

@@ -19,5 +19,6 @@ class SourceImage:
     patient: str
     hospital: str
     annotation: str = ""  # file with its annotations; '': none
-    mm2: dict[str, float] = field(default_factory=dict)  # annotated, per class
+    mm2: dict[str, float] = field(default_factory=dict)  # labelled in its tiles, per class
+    tiles: dict[str, int] = field(default_factory=dict)  # in which some of a class is labelled
     regions: dict[str, int] = field(default_factory=dict)  # drawn, per class

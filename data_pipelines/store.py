@@ -39,6 +39,7 @@ class Collected:
     records: list[Record] = field(default_factory=list)
     pixels: dict[str, np.ndarray] = field(default_factory=dict)  # per split: int64 [classes]
     image_mm2: dict[str, np.ndarray] = field(default_factory=dict)  # labelled, per source image: float64 [classes]
+    image_tiles: dict[str, np.ndarray] = field(default_factory=dict)  # tiles with some of each class: int64 [classes]
     skipped: list[str] = field(default_factory=list)
     noted: dict[str, dict[str, None]] = field(default_factory=dict)  # note -> source images in order, each once
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # of all ids, images and labels in order
@@ -181,6 +182,7 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         collected.pixels[record.split] = collected.pixels.get(record.split, nothing) + counts
         mm2 = counts * (record.microns_per_pixel / 1000) ** 2
         collected.image_mm2[record.image] = collected.image_mm2.get(record.image, 0.0) + mm2
+        collected.image_tiles[record.image] = collected.image_tiles.get(record.image, 0) + (counts > 0)
         collected.records.append(dataclasses.replace(record, position=position))
         return position
 
@@ -262,14 +264,19 @@ def store(
         index["network_microns_per_pixel"] = found.network_microns_per_pixel
         index["images"] = {name: _describe(image, name, recipe, collected) for name, image in found.images.items()}
         index[SOURCES] = collected.sources
-    if found.extras is not None:
-        found.extras(folder, previous if previous is not None else folder)
     write_about(folder, recipe.splits, description=recipe.description, licence=recipe.licence)
     write_index(folder, index, collected.records)
+    if found.extras is not None:  # no part of the data set: not in the index
+        found.extras(folder, previous if previous is not None else folder)
 
 
 def _describe(image: SourceImage, name: str, recipe: Recipe, collected: Collected) -> dict:
-    """An image with the areas that are labelled in its tiles."""
-    mm2 = np.broadcast_to(collected.image_mm2.get(name, 0.0), len(recipe.classes)).tolist()
-    areas = {info.name: area for info, area in zip(recipe.classes, mm2, strict=True) if area}
-    return dataclasses.asdict(dataclasses.replace(image, mm2=areas))
+    """An image with what is labelled in its tiles."""
+    names = [info.name for info in recipe.classes]
+    if name not in collected.image_mm2:
+        return dataclasses.asdict(image)
+    areas = dict(zip(names, collected.image_mm2[name].tolist(), strict=True))
+    tiles = dict(zip(names, collected.image_tiles[name].tolist(), strict=True))
+    held = [key for key in names if tiles[key]]
+    told = {"mm2": {key: areas[key] for key in held}, "tiles": {key: tiles[key] for key in held}}
+    return dataclasses.asdict(image) | told

@@ -22,6 +22,7 @@ class Annotation:
     name: str | None  # of its class, as drawn; None: unclassified
     colour: tuple[int, int, int] | None  # of its class, as drawn
     place: str  # where in its file, for messages: 'annotation 3'
+    label: str | None = None  # the name of the object itself, such as 'core A'
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ import numpy as np
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
 from crcfp_jax.common.errors import UserError
-from data_pipelines.builders.raw import TCGA_NAME, cut_tiles, files_by_stem
+from data_pipelines.builders.raw import cut_tiles, files_by_stem
 from data_pipelines.reading.whole import read_codes, read_image
 from data_pipelines.recipes import FoundSources, Option, Recipe, Source, Tile
+from data_pipelines.tcga import TCGA_NAME
 from data_pipelines.units import parse_splits
 
 SIDE = 512  # pixels

@@ -22,9 +22,10 @@ from defusedxml.ElementTree import parse
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
-from data_pipelines.builders.raw import TCGA_NAME, cut_tiles, files_by_stem
+from data_pipelines.builders.raw import cut_tiles, files_by_stem
 from data_pipelines.reading.whole import read_image
 from data_pipelines.recipes import FoundSources, Recipe, Source, Tile
+from data_pipelines.tcga import TCGA_NAME
 from data_pipelines.units import Splits, parse_splits
 
 SIDE = 250  # pixels

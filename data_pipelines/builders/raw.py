@@ -1,6 +1,5 @@
 """Finds the files of a download, and cuts regions into tiles."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +7,6 @@ import cv2
 import numpy as np
 
 from crcfp_jax.common.classes import IGNORED
-
-TCGA_NAME = re.compile(r"(TCGA-([A-Z0-9]{2})-[A-Z0-9]{4})-.+")  # patient, and its tissue source site: the hospital
 
 
 def files_by_stem(folder: Path, ending: str) -> dict[str, Path]:

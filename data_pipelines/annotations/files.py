@@ -1,0 +1,45 @@
+"""The one way to read a file of annotations, whatever tool wrote it."""
+
+import gzip
+import zlib
+from pathlib import Path
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import describe_os_error
+from data_pipelines.annotations.geojson import parse_geojson
+from data_pipelines.annotations.model import AnnotationFile
+from data_pipelines.annotations.xml import parse_xml
+
+ANNOTATION_SUFFIXES = (".geojson.gz", ".json.gz", ".xml.gz", ".geojson", ".json", ".xml")
+GZIP_MAGIC = b"\x1f\x8b"
+LARGEST = 2**30  # bytes, unpacked: a million outlines
+
+
+def read_annotations(path: Path) -> AnnotationFile:
+    """Annotations in pixels of the full-resolution image.
+
+    Raises:
+        UserError: the file can't be read, or is of no form that is known.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise UserError(f"{path} is larger than {LARGEST >> 20} MiB: export fewer objects into one file")
+        content = path.read_bytes()
+        if content.startswith(GZIP_MAGIC):
+            with gzip.open(path) as file:
+                content = file.read(LARGEST + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} is truncated or damaged ({error}): copy it again") from error
+    except OSError as error:
+        raise UserError(f"cannot read {describe_os_error(error, path)}") from error
+    if len(content) > LARGEST:
+        raise UserError(f"{path} unpacks to more than {LARGEST >> 20} MiB; it was not read")
+    if not content.strip():
+        raise UserError(f"{path} is empty: export it again")
+    if content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return parse_xml(path, content)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not in UTF-8: export it again from QuPath as GeoJSON") from error
+    return parse_geojson(path, text)

@@ -1,0 +1,205 @@
+"""An image of a study cut into tiles: annotated ones where something is annotated, unlabelled ones in tissue.
+
+The image, at the stored pixel size, is divided evenly into cells of about the wanted side. A tile is a cell with a
+margin of context around it; labels are of the cell alone, so that every annotated pixel is in one tile.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+
+from crcfp_jax.common.classes import IGNORED
+from crcfp_jax.common.errors import UserError
+from data_pipelines.data_set import evenly_spaced
+from data_pipelines.reading.open import open_slide
+from data_pipelines.reading.resample import SAME, View, canvas_size
+from data_pipelines.reading.slide import Slide
+from data_pipelines.reading.tissue import find_tissue
+from data_pipelines.recipes import Source, Tile
+
+FORM = 1  # of tiles; a change makes those of older builds be cut again
+MARGIN = 8  # the margin is the side's share of one in so many
+CHUNK = 64  # cells of a source, which is held in memory whole
+LEAST_TISSUE = 0.25  # share of an unlabelled tile
+
+Cell = tuple[int, int]  # row, column
+
+
+class Truth(Protocol):
+    """What is annotated on an image."""
+
+    def paint(
+        self, top: int, left: int, height: int, width: int, scale: tuple[float, float]
+    ) -> UInt8[np.ndarray, "h w"]:
+        """The label of a window of the image seen at `scale` image pixels (down, across) per pixel."""
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How one image is cut. Sizes are height, width in pixels."""
+
+    name: str
+    path: Path
+    split: str
+    size: tuple[int, int]  # of the file's largest level
+    identity: tuple[int, int]  # of the file: what changes with its content
+    own_microns: float  # of a pixel of the file
+    microns: float  # of a stored pixel, wanted
+    side: int  # of a tile, wanted
+    patient: str
+    hospital: str
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the file per stored pixel: 1 or more, so that nothing is enlarged."""
+        scale = max(1.0, self.microns / self.own_microns)
+        return 1.0 if scale - 1 <= SAME else scale
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of cells."""
+        height, width = canvas_size(self.size, self.scale)
+        return max(1, round(height / self.side)), max(1, round(width / self.side))
+
+    def cells_within(self, boxes: np.ndarray) -> list[Cell]:
+        """The cells that boxes (float64 [n, 4]: left, top, right, bottom in pixels of the file) touch, in order."""
+        rows, columns = self.cells
+        found = np.zeros((rows, columns), bool)
+        for left, top, right, bottom in boxes:
+            first, last = _span(top, bottom, self.size[0], rows), _span(left, right, self.size[1], columns)
+            found[first[0] : first[1], last[0] : last[1]] = True
+        return [(int(row), int(column)) for row, column in np.argwhere(found)]
+
+    @property
+    def all_cells(self) -> list[Cell]:
+        """Every cell, row by row."""
+        return [(row, column) for row in range(self.cells[0]) for column in range(self.cells[1])]
+
+    def digest(self, *what) -> str:
+        """Changes with everything that tiles depend on, `what` included."""
+        own = vars(self) | {"path": ""}  # the folder may be moved
+        return hashlib.sha256(json.dumps([FORM, own, what], sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _span(start: float, stop: float, length: int, count: int) -> tuple[int, int]:
+    """First and last + 1 of `count` equal parts of an axis that an interval touches, or may touch after rounding."""
+    slack = 1e-3 * length
+    first, last = (int((place * count) // length) for place in (start - slack, stop + slack))
+    return max(0, first), min(count, last + 1)
+
+
+def annotated_sources(
+    cutting: Cutting, cells: Sequence[Cell], truth: Callable[[], Truth], truth_key: str, changed: Callable[[], None]
+) -> Iterator[Source]:
+    """The sources of annotated tiles, a few cells each.
+
+    Args:
+        cutting: of the image.
+        cells: that may hold annotation.
+        truth: gives what is annotated.
+        truth_key: changes with that.
+        changed: raises UserError where a file has changed since it was looked at.
+    """
+    for first in range(0, len(cells), CHUNK):
+        chunk = list(cells[first : first + CHUNK])
+        tiles = partial(_annotated_tiles, cutting, chunk, truth, changed)
+        name = cutting.name if len(cells) <= CHUNK else f"{cutting.name}, part {first // CHUNK + 1}"
+        yield Source(name, cutting.split, tiles, cutting.digest("annotated", chunk, truth_key))
+
+
+def unlabelled_source(cutting: Cutting, others: Sequence[Cell], most: int, changed: Callable[[], None]) -> Source:
+    """The source of unlabelled tiles: at most `most`, evenly over the tissue, none of the cells `others`."""
+    tiles = partial(_unlabelled_tiles, cutting, frozenset(others), most, changed)
+    key = cutting.digest("unlabelled", sorted(others), most)
+    return Source(f"{cutting.name}, unlabelled", cutting.split, tiles, key)
+
+
+def _annotated_tiles(
+    cutting: Cutting, cells: Sequence[Cell], truth: Callable[[], Truth], changed: Callable[[], None]
+) -> Iterator[Tile]:
+    painting = truth()
+    with open_slide(cutting.path) as slide:
+        canvas = _Canvas(cutting, slide)
+        for cell in cells:
+            label = canvas.label(cell, painting)
+            if (label != IGNORED).any():
+                yield canvas.tile(cell, label)
+    changed()
+
+
+def _unlabelled_tiles(
+    cutting: Cutting, others: frozenset[Cell], most: int, changed: Callable[[], None]
+) -> Iterator[Tile]:
+    candidates = [cell for cell in cutting.all_cells if cell not in others]
+    if candidates and most:
+        with open_slide(cutting.path) as slide:
+            canvas = _Canvas(cutting, slide)
+            tissue = find_tissue(slide, cutting.own_microns)
+            held = [cell for cell in candidates if canvas.tissue_share(cell, tissue) >= LEAST_TISSUE]
+            for place in evenly_spaced(len(held), most) if held else ():
+                yield canvas.tile(held[place], None)
+    changed()
+
+
+class _Canvas:
+    """An image at the stored pixel size."""
+
+    def __init__(self, cutting: Cutting, slide: Slide):
+        if slide.size != cutting.size:
+            raise UserError(f"{cutting.path} changed while it was read: run the build again")
+        self._cutting, self._slide = cutting, slide
+        self._view = View(slide, cutting.scale)
+        self._edges = [
+            [round(place * length / count) for place in range(count + 1)]
+            for length, count in zip(self._view.size, cutting.cells, strict=True)
+        ]
+        self._factor = tuple(own / stored for own, stored in zip(slide.size, self._view.size, strict=True))
+        self._margin = cutting.side // MARGIN
+
+    def _cell(self, cell: Cell) -> tuple[int, int, int, int]:
+        """Top, left, bottom and right of a cell."""
+        (top, bottom), (left, right) = (edges[i : i + 2] for edges, i in zip(self._edges, cell, strict=True))
+        return top, left, bottom, right
+
+    def _window(self, cell: Cell) -> tuple[int, int, int, int]:
+        """Likewise of its tile."""
+        top, left, bottom, right = self._cell(cell)
+        height, width = self._view.size
+        margin = self._margin
+        return max(0, top - margin), max(0, left - margin), min(height, bottom + margin), min(width, right + margin)
+
+    def label(self, cell: Cell, truth: Truth) -> UInt8[np.ndarray, "h w"]:
+        top, left, bottom, right = self._window(cell)
+        label = np.full((bottom - top, right - left), IGNORED, np.uint8)
+        above, before, below, after = self._cell(cell)
+        painted = truth.paint(above, before, below - above, after - before, self._factor)
+        label[above - top : below - top, before - left : after - left] = painted
+        return label
+
+    def tissue_share(self, cell: Cell, tissue) -> float:
+        top, left, bottom, right = self._cell(cell)
+        return float(tissue.window(top, left, bottom - top, right - left, self._view.size).mean())
+
+    def tile(self, cell: Cell, label: UInt8[np.ndarray, "h w"] | None) -> Tile:
+        top, left, bottom, right = self._window(cell)
+        x, y = round(left * self._factor[1]), round(top * self._factor[0])
+        cutting = self._cutting
+        return Tile(
+            id=f"{cutting.name}_{y}_{x}",
+            image=self._view.read(top, left, bottom - top, right - left),
+            label=label,
+            hospital=cutting.hospital,
+            patient=cutting.patient,
+            source_image=cutting.name,
+            x=x,
+            y=y,
+            notes=self._slide.notes,
+            microns_per_pixel=cutting.own_microns * sum(self._factor) / 2,
+        )
