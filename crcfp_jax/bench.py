@@ -92,6 +92,7 @@ class Bench:
                 self.parts.split,
                 self.parts.loader_options(),
                 with_unlabelled=with_unlabelled,
+                sampling=self.parts.sampling(),
             )
             batch = next(self.loader)
         self.batch = self._put(batch)

@@ -52,13 +52,13 @@ class Record:
 class Tiles(Sequence):
     """Random access to the tiles of one stored split; safe to use from several threads.
 
-    `tiles[i]` is {'image': uint8 [h, w, 3]} and, with labels, 'label': uint8 [h, w], 255 = ignored.
-    Without labels the bytes of the mask are never decoded. Raises UserError for a tile that can't be decoded.
+    `tiles[i]` is {'image': uint8 [h, w, 3]} and, with labels, 'label': uint8 [h, w], 255 = ignored; without images, the
+    label alone. What is left out is never decoded. Raises UserError for a tile that can't be decoded.
     """
 
-    def __init__(self, stored: Sequence[dict[str, Any]], labels: bool, path: Path):
+    def __init__(self, stored: Sequence[dict[str, Any]], labels: bool, path: Path, images: bool = True):
         self._stored = stored
-        self._labels = labels
+        self._labels, self._images = labels, images
         self._path = path
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Tiles(Sequence):
             raise UserError(
                 f"{self._path}: tile {index} can't be read ({error}); build the data set again with --overwrite"
             ) from error
-        tile = {"image": example["image"]}
+        tile = {"image": example["image"]} if self._images else {}
         if self._labels:
             tile["label"] = example["label"][..., 0]
         return tile
@@ -102,12 +102,13 @@ class DataSet:
     images: dict[str, SourceImage] = field(default_factory=dict)  # by `Record.image`; empty: the recipe tells of none
     network_microns_per_pixel: float = 0.0  # that its build suggests for the network's pixels; 0: it suggests none
 
-    def source(self, split: str, *, labels: bool) -> Tiles:
+    def source(self, split: str, *, labels: bool, images: bool = True) -> Tiles:
         """Opens a stored split for random access; see `Tiles`.
 
         Args:
           split: 'train', 'validation' or 'test'.
           labels: False: masks are neither decoded nor returned.
+          images: likewise.
 
         Raises:
           UserError: the data set has no such split.
@@ -120,8 +121,10 @@ class DataSet:
         decoders = {"id": tfds.decode.SkipDecoding()}
         if not labels:
             decoders["label"] = tfds.decode.SkipDecoding()
+        if not images:
+            decoders["image"] = tfds.decode.SkipDecoding()
         stored = tfds.builder_from_directory(self.path).as_data_source(split=split, decoders=decoders)
-        return Tiles(stored, labels, self.path)
+        return Tiles(stored, labels, self.path, images)
 
 
 def data_set_path(data_dir: str | os.PathLike, name: str) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 from crcfp_jax.common.errors import UserError
 from data_pipelines import geometry, views
 from data_pipelines.data_set import DataSet, Record
+from data_pipelines.sampling import ClassSampling, draw_pixel, draw_start
 
 if TYPE_CHECKING:
     from data_pipelines.splits import Split
@@ -74,35 +75,61 @@ class _Stream:
     def example(self, index: int) -> tuple[Record, dict[str, np.ndarray], np.random.Generator]:
         """Record and pixels of example number `index` as stored, and the random generator for what is done to it."""
         epoch, position = divmod(index, len(self._records))
-        record = self._records[self._order(epoch)[position]]
-        return record, self._sources[record.split][record.position], self._generator(_DRAWS, index)
+        return *self._read(self._order(epoch)[position]), self._generator(_DRAWS, index)
+
+    def example_of_class(
+        self, index: int, sampling: ClassSampling
+    ) -> tuple[Record, dict[str, np.ndarray], np.random.Generator, tuple[int, int]]:
+        """As `example`, but of a tile that is drawn by class, and (row, column) of a stored pixel of that class."""
+        generator = self._generator(_DRAWS, index)
+        number, label = sampling.draw(generator)
+        record, stored = self._read(number)
+        return record, stored, generator, draw_pixel(stored["label"], label, generator)
+
+    def _read(self, number: int) -> tuple[Record, dict[str, np.ndarray]]:
+        record = self._records[number]
+        return record, self._sources[record.split][record.position]
 
 
 def random_window(
-    image: np.ndarray, label: np.ndarray | None, generator: np.random.Generator, *, side: int, scale: float
+    image: np.ndarray,
+    label: np.ndarray | None,
+    generator: np.random.Generator,
+    *,
+    side: int,
+    scale: float,
+    holds: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Cuts a window of side x side network pixels at a random place; `scale`: network pixels per stored pixel.
 
     Where the image is smaller than the window it is reflected, at a random place in the window, the label IGNORED.
+    With `holds`, (row, column) of a stored pixel, the place is one of those at which the window holds that pixel.
     """
     # Cropped before it is resized, which is equivalent but for the crop's rounding to whole pixels of the source.
     window = max(1, round(side / scale))
     top, left = (
-        int(generator.integers(min(0, length - window), max(0, length - window) + 1)) for length in image.shape[:2]
+        draw_start(length, window, generator, pixel)
+        for length, pixel in zip(image.shape[:2], holds or (None, None), strict=True)
     )
     image, label = geometry.crop(image, label, top, left, window, window)
     return geometry.resize(image, label, side, side)
 
 
 def labelled_example(
-    image: np.ndarray, label: np.ndarray, generator: np.random.Generator, options: LoaderOptions, *, scale: float
+    image: np.ndarray,
+    label: np.ndarray,
+    generator: np.random.Generator,
+    options: LoaderOptions,
+    *,
+    scale: float,
+    holds: tuple[int, int] | None = None,
 ) -> dict[str, np.ndarray]:
     """Scales, crops and flips an image [h, w, 3] with its label [h, w] to side x side pixels; see `random_window`.
 
     `scale`: network pixels per stored pixel at scale 1.
     """
     scale *= generator.uniform(*options.labelled_scale)
-    image, label = random_window(image, label, generator, side=options.side, scale=scale)
+    image, label = random_window(image, label, generator, side=options.side, scale=scale, holds=holds)
     horizontal, vertical = (bool(draw) for draw in generator.random(2) < 0.5)
     mirror = functools.partial(geometry.flip, horizontal=horizontal, vertical=vertical and options.flips == "both")
     return {"image": mirror(image), "label": mirror(label)}
@@ -150,14 +177,20 @@ class TrainingIterator(grain.DatasetIterator):
 
 
 def training_loader(
-    data_set: DataSet, split: "Split", options: LoaderOptions, *, with_unlabelled: bool
+    data_set: DataSet,
+    split: "Split",
+    options: LoaderOptions,
+    *,
+    with_unlabelled: bool,
+    sampling: ClassSampling | None = None,
 ) -> TrainingIterator:
     """Endless batches of this process; `get_state` and `set_state` (JSON) continue them to the bit.
 
     A batch holds `image` uint8 [B, S, S, 3] and `label` uint8 [B, S, S] and, `with_unlabelled`, `unlabelled`, `view_a`,
     `view_b` uint8 [U, S, S, 3], `offset` int32 [U, 2] and `flip` bool [U, 2] (see `views.overlapping_views`); B and U
     are this process's shares. The batches of all processes, in their order, make up the batch of a single process.
-    Unlabelled examples are read from sources without labels: their masks are never decoded.
+    Unlabelled examples are read from sources without labels: their masks are never decoded. Labelled tiles come once an
+    epoch, cropped anywhere; with `sampling` (of `split.labelled`), tile and crop are drawn by class, without epochs.
 
     Raises UserError if the split has no labelled or, where needed, no unlabelled records, or if `side`, `stride` and
     `overlap` leave no pair of views.
@@ -165,7 +198,11 @@ def training_loader(
     if not split.labelled:
         raise UserError(f"the split of data set {data_set.name} has no labelled records: choose a greater fraction")
     if with_unlabelled and not split.unlabelled:
-        raise UserError(f"the split of data set {data_set.name} has no unlabelled records: choose a smaller fraction")
+        raise UserError(
+            f"the split of data set {data_set.name} has no unlabelled records: choose a smaller "
+            "fraction, build it with images that nobody annotated (for slides of your own: unannotated/), or use "
+            "config.method=supervised"
+        )
     if with_unlabelled:
         views.possible_offsets(options.side, options.stride, tuple(options.overlap))  # an error now, not in a thread
     cv2.setNumThreads(0)  # examples are made in parallel already; OpenCV's own threads would compete with these
@@ -185,8 +222,14 @@ def training_loader(
         batch, place = divmod(number, labelled_share + unlabelled_share)
         if place < labelled_share:
             index = batch * options.batch_size + options.process_index * labelled_share + place
-            record, stored, generator = labelled_stream.example(index)
-            return labelled_example(stored["image"], stored["label"], generator, options, scale=scale_of(record))
+            if sampling is None:
+                record, stored, generator = labelled_stream.example(index)
+                pixel = None
+            else:
+                record, stored, generator, pixel = labelled_stream.example_of_class(index, sampling)
+            return labelled_example(
+                stored["image"], stored["label"], generator, options, scale=scale_of(record), holds=pixel
+            )
         place -= labelled_share
         index = batch * options.unlabelled_batch_size + options.process_index * unlabelled_share + place
         record, stored, generator = unlabelled_stream.example(index)

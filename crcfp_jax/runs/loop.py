@@ -59,6 +59,7 @@ class Trainer:
             self.parts.split,
             self.parts.loader_options(),
             with_unlabelled=with_unlabelled,
+            sampling=self.parts.sampling(),
         )
         start = start_run(self.parts, workdir, self.checkpoints, self.mesh, previous_checkpoint=previous_checkpoint)
         self.state, self.notes = start.state, start.notes

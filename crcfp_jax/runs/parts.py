@@ -1,8 +1,10 @@
 """From settings to the parts of a run: data set, split, method, network, optimiser."""
 
 import dataclasses
+import functools
 
 import jax
+import numpy as np
 import optax
 from flax.typing import VariableDict
 from ml_collections import ConfigDict
@@ -19,6 +21,7 @@ from crcfp_jax.training.optimizer import make_optimizer
 from crcfp_jax.training.state import STUDENT, TEACHER
 from data_pipelines.data_set import DataSet, open_data_set
 from data_pipelines.loaders import LoaderOptions
+from data_pipelines.sampling import ClassSampling, count_pixels
 from data_pipelines.scale import network_pixel_size
 from data_pipelines.splits import Split, make_split
 
@@ -51,6 +54,29 @@ class Parts(Learner):
     data_set: DataSet
     split: Split
     microns_per_pixel: float  # of a network pixel, at scale 1: in training, evaluation and inference
+
+    @functools.cached_property
+    def labelled_pixels(self) -> np.ndarray:
+        """Stored pixels of each class in each labelled tile, int64 [tiles, classes]; decodes their labels, once."""
+        return count_pixels(self.data_set, self.split.labelled, threads=self.config.data.threads)
+
+    @functools.cached_property
+    def labelled_mm2(self) -> np.ndarray:
+        """Area of each class in each labelled tile, mm², float64 [tiles, classes]."""
+        sides = np.array([record.microns_per_pixel for record in self.split.labelled]) / 1000
+        return self.labelled_pixels * (sides**2)[:, None]
+
+    def sampling(self) -> ClassSampling | None:
+        """What labelled crops are drawn by, as `config.data.sampling` has it; None: tiles, in turn.
+
+        Raises:
+            UserError: nothing is annotated.
+        """
+        if self.config.data.sampling == "tiles":
+            return None
+        if not self.labelled_pixels.any():
+            raise UserError(f"no labelled tile of data set {self.data_set.name} has an annotated pixel: build it again")
+        return ClassSampling(self.labelled_mm2)
 
     def evaluator(self, variables: VariableDict) -> Evaluator:
         """An evaluator of `variables` (host arrays) on this process's devices, as the settings want it."""
