@@ -12,6 +12,7 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json, write_json_atomic
 from crcfp_jax.models.encoders.pretrained import load_pretrained
 from crcfp_jax.runs.checkpoint import Checkpoints
+from crcfp_jax.runs.data_summary import DATA_FILE, check_annotated, describe, write_summary
 from crcfp_jax.runs.parts import Parts
 from crcfp_jax.runs.settings import check_resumable, check_rules, settings
 from crcfp_jax.training import parallel
@@ -29,13 +30,14 @@ class Start:
 
 
 def start_run(parts: Parts, workdir: Path, checkpoints: Checkpoints, mesh: Mesh, *, previous_checkpoint: bool) -> Start:
-    """The state to go on from, on every device of `mesh`; writes config.json.
+    """The state to go on from, on every device of `mesh`; writes config.json and data.json.
 
     Args:
         previous_checkpoint: leave out the newest checkpoint; it is deleted once the one before has been read.
 
     Raises:
-        UserError: the folder belongs to another run, or the checkpoint to go on from is damaged.
+        UserError: the folder belongs to another run, the checkpoint to go on from is damaged, or a new run has fewer
+            than two annotated classes.
     """
     steps, total = checkpoints.steps(), parts.config.train.steps
     notes = _check_folder(parts, workdir, checkpoints, steps)
@@ -49,6 +51,8 @@ def start_run(parts: Parts, workdir: Path, checkpoints: Checkpoints, mesh: Mesh,
             f"{workdir} is at step {steps[-1]} already, past config.train.steps={total}: raise it or give another "
             "--workdir"
         )
+    if not steps:
+        check_annotated(parts)
     pretrained, left_out = (None, []) if steps else _pretrained(parts)
     notes += left_out
     sharding = parallel.replicated(mesh)
@@ -66,7 +70,9 @@ def start_run(parts: Parts, workdir: Path, checkpoints: Checkpoints, mesh: Mesh,
         if not steps or steps[-1] < total:
             _set_aside_result(workdir, steps[-1] if steps else 0)
         write_json_atomic(workdir / "config.json", settings(parts))
-    return Start(state, loader_state, seconds, notes)
+        if not steps or not (workdir / DATA_FILE).is_file():
+            write_summary(parts, workdir)
+    return Start(state, loader_state, seconds, describe(parts) + notes)
 
 
 def _check_folder(parts: Parts, workdir: Path, checkpoints: Checkpoints, steps: list[int]) -> list[str]:
