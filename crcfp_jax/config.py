@@ -79,6 +79,7 @@ SECTIONS = {
         "inference_statistics": Key("running", one_of("running", "recalibrated")),  # on training images
         "recalibration_images": Key(256, count),  # crops averaged over for 'recalibrated'
         "pretrained": Key("timm/resnet50.tv_in1k", may_change=True),  # file, hub name, package:NAME, or '': random
+        "initial": Key("", may_change=True),  # run folder whose model a new run starts from, instead of `pretrained`
         "pixel_mean": Key((), channels(share)),  # from 0 to 1, that the weights expect; (): what is known of them
         "pixel_deviation": Key((), channels(positive)),  # likewise
         "rematerialise": Key(False, may_change=True),  # backbone's activations twice: less memory, more time

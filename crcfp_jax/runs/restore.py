@@ -11,7 +11,7 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json
 from crcfp_jax.evaluation.windows import Evaluator
 from crcfp_jax.runs.checkpoint import Checkpoints
-from crcfp_jax.runs.parts import Parts, assemble
+from crcfp_jax.runs.parts import Learner, Parts, assemble
 from crcfp_jax.runs.settings import check_resumable, load_config, settings
 from crcfp_jax.training.parallel import local_copy
 from crcfp_jax.training.state import initialise_variables
@@ -53,15 +53,24 @@ def restore_variables(workdir: Path) -> tuple[Parts, VariableDict, int]:
     stored = read_json(workdir / "config.json")
     parts = assemble(load_config(stored, workdir / "config.json"))
     check_resumable(stored, settings(parts), workdir)
+    return parts, *selected_variables(workdir, parts)
+
+
+def selected_variables(workdir: Path, learner: Learner) -> tuple[VariableDict, int]:
+    """The variables for inference, on the host, of the selected checkpoint of the run of a learner, and their step.
+
+    Raises:
+        UserError: there is no checkpoint, or it is damaged.
+    """
     checkpoints = Checkpoints(workdir, read_only=True)
-    step = selected_step(checkpoints, parts.config.evaluation.selection)
-    network, side = parts.network(), parts.config.data.side
+    step = selected_step(checkpoints, learner.config.evaluation.selection)
+    network, side = learner.network(), learner.config.data.side
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     template = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         jax.eval_shape(lambda key: initialise_variables(network, key, side), jax.random.key(0)),
     )
-    return parts, local_copy(checkpoints.restore_model(step, template)), step
+    return local_copy(checkpoints.restore_model(step, template)), step
 
 
 def restore_for_evaluation(workdir: Path) -> Restored:

@@ -28,19 +28,27 @@ def settings(parts: Parts) -> dict:
 
 
 def keep_pixels(config: ConfigDict, workdir: Path) -> ConfigDict:
-    """The settings of a run that may go on in `workdir`, with the pixel statistics that it has had so far.
+    """The settings of a run that may go on in `workdir`, with the pixel statistics that its weights have had so far.
 
-    `config.model.pretrained` may be another one by now; statistics that the settings give themselves stay.
+    They are the run's own or, where it is new, those of the run that `config.model.initial` names; the name of the
+    pretrained weights that this one goes back to comes with them. Otherwise `config.model.pretrained` may be another
+    one by now. Statistics that the settings give themselves stay.
     """
     stored = workdir / "config.json"
     goes_on = stored.is_file() and any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
-    if not goes_on or config.model.pixel_mean or config.model.pixel_deviation:
+    if not goes_on and config.model.initial:
+        stored = Path(config.model.initial) / "config.json"
+    elif not goes_on:
         return config
     try:
         model = _in_present_terms(read_json(stored)).get("model", {})
     except UserError:  # damaged: the checkpoint's own settings decide whether the run goes on
         return config
     config = config.copy_and_resolve_references()
+    if config.model.initial:
+        config.model.pretrained = model.get("pretrained", config.model.pretrained)
+    if config.model.pixel_mean or config.model.pixel_deviation:
+        return config
     config.model.pixel_mean = tuple(model.get("pixel_mean", ()))
     config.model.pixel_deviation = tuple(model.get("pixel_deviation", ()))
     return config

@@ -1,4 +1,4 @@
-"""How a run begins: from random or pretrained weights, or from a checkpoint of its own."""
+"""How a run begins: from random or pretrained weights, another run's model, or from a checkpoint of its own."""
 
 import dataclasses
 from pathlib import Path
@@ -13,6 +13,7 @@ from crcfp_jax.common.files import read_json, write_json_atomic
 from crcfp_jax.models.encoders.pretrained import load_pretrained
 from crcfp_jax.runs.checkpoint import Checkpoints
 from crcfp_jax.runs.data_summary import DATA_FILE, check_annotated, describe, write_summary
+from crcfp_jax.runs.initial import load_initial
 from crcfp_jax.runs.parts import Parts
 from crcfp_jax.runs.settings import check_resumable, check_rules, settings
 from crcfp_jax.training import parallel
@@ -53,8 +54,8 @@ def start_run(parts: Parts, workdir: Path, checkpoints: Checkpoints, mesh: Mesh,
         )
     if not steps:
         check_annotated(parts)
-    pretrained, left_out = (None, []) if steps else _pretrained(parts)
-    notes += left_out
+    pretrained, told = (None, []) if steps else _pretrained(parts)
+    notes += told
     sharding = parallel.replicated(mesh)
     state = create_state(
         parts.network(), parts.method, parts.config, parts.optimizer, sharding=sharding, pretrained=pretrained
@@ -92,13 +93,14 @@ def _check_folder(parts: Parts, workdir: Path, checkpoints: Checkpoints, steps: 
 
 
 def _pretrained(parts: Parts) -> tuple[Any, list[str]]:
-    """Variables to start from, or None for random ones, and what the user may want to know of their file."""
+    """Variables to start from, or None for random ones, and what the user may want to know of where they are from."""
     config = parts.config
-    if not config.model.pretrained:
+    if not (config.model.initial or config.model.pretrained):
         return None, []
     network, side = parts.network(), config.data.side
     random = jax.jit(lambda key: initialise_variables(network, key, side))(jax.random.key(config.seed))
-    return load_pretrained(config.model, jax.tree.map(np.asarray, random))
+    random = jax.tree.map(np.asarray, random)
+    return load_initial(parts, random) if config.model.initial else load_pretrained(config.model, random)
 
 
 def _set_aside_result(workdir: Path, step: int) -> None:

@@ -21,7 +21,7 @@ from crcfp_jax.models.network import DTYPES
 
 ROOT = Path(__file__).parents[2]
 RECORDED = json.loads((ROOT / "tests" / "golden" / "settings.json").read_text())
-FREE = {key for key, entry in TABLE.items() if isinstance(entry.default, bool)} | {"model.pretrained"}
+FREE = {key for key, entry in TABLE.items() if isinstance(entry.default, bool)} | {"model.pretrained", "model.initial"}
 
 
 def flat(config):
