@@ -37,7 +37,7 @@ def check_annotated(parts: Parts) -> None:
         raise UserError(
             f"data set {parts.data_set.name}: {f'only {present[0]}' if present else 'nothing'} is annotated in its "
             f"{len(parts.split.labelled)} labelled tiles, and a network learns to tell classes apart: annotate another "
-            "one, or build it again with a class for what no annotation covers"
+            "one, or name what no annotation covers when you build it (--unannotated)"
         )
 
 

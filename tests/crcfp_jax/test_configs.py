@@ -1,5 +1,7 @@
 """Shipped configs build, shrunk, and trace; values that no run can use are named."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -132,3 +134,17 @@ def test_values_that_no_run_can_use_are_named(changes, named):
     with pytest.raises(UserError) as caught:
         build_learner(tiny_config(**changes), 3)
     assert str(caught.value).startswith(named)
+
+
+@pytest.mark.parametrize("name", ["own", "own:small", "own:small_pretrained", "own:tiny"])
+def test_slides_of_ones_own_need_no_further_setting(name):
+    c = load(name)
+    assert (c.fraction, c.data.sampling, c.evaluation.selection) == ("1/1", "classes", "last")
+    assert c.data.microns_per_pixel == 0  # the build's
+
+
+def test_own_pretrained_is_small_with_another_encoder():
+    one, other = (json.loads(load(name).to_json()) for name in ("own:small", "own:small_pretrained"))
+    assert {key for key in one if one[key] != other[key]} == {"model"}
+    changed = {key for key in one["model"] if one["model"][key] != other["model"][key]}
+    assert changed == {"backbone", "pretrained"}

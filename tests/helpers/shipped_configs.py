@@ -7,6 +7,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = [
     "quickstart", "quickstart:tiny", "quickstart:full", "bcss", "bcss:small", "bcss:tiny", "bcss:release",
     "monuseg", "monuseg:small", "monuseg:tiny", "monuseg:release", "glas", "glas:small", "glas:tiny",
+    "own", "own:small", "own:small_pretrained", "own:tiny",
 ]  # fmt: skip
 
 
