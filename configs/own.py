@@ -10,7 +10,7 @@ On two CPU cores `configs/own.py:small`, or, from ImageNet weights after `./laun
 model that you have:
 
 python -m crcfp_jax.main --config configs/own.py --config.data.name=study --workdir runs/second \
-  --config.model.initial=runs/own-crcfp-1_1-seed1
+  --config.model.initial=runs/own-study-crcfp-1_1-seed1
 """
 
 from crcfp_jax.common.errors import UserError

@@ -22,12 +22,16 @@ flags.DEFINE_bool(
 
 
 def default_workdir(config_file: str, config: ConfigDict) -> Path:
-    """runs/<config>-<method>-<fraction>[-by-<unit>]-seed<seed>: one folder for each run of the paper's grid.
+    """runs/<config>[-<data>]-<method>-<fraction>[-by-<unit>]-seed<seed>: one folder for each run of the paper's grid.
 
-    Runs that differ in anything else need a --workdir of their own.
+    Slides of one's own, which no recipe is named after, are told apart by the name of their data set. Runs that differ
+    in anything else need a --workdir of their own.
     """
+    from data_pipelines.recipes import find_recipe
+
     file, _, variant = config_file.partition(":")
-    name = "-".join(filter(None, (Path(file).stem, variant)))
+    own = config.data.name if find_recipe(config.data.name) is None else ""
+    name = "-".join(filter(None, (Path(file).stem, variant, own)))
     unit = "" if config.data.split_unit == "default" else f"-by-{config.data.split_unit}"
     return Path("runs") / f"{name}-{config.method}-{config.fraction.replace('/', '_')}{unit}-seed{config.seed}"
 
