@@ -1,4 +1,4 @@
-"""The doctor and a run folder: reads metrics.jsonl, config.json and result.json, writes report.md."""
+"""The doctor and a run folder: reads metrics.jsonl, config.json, data.json and result.json, writes report.md."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,9 +37,10 @@ def diagnose(workdir: Path, class_names: Sequence[str] = ()) -> tuple[Diagnosis,
             f"{known}"
         )
     result = read_json(workdir / "result.json") if (workdir / "result.json").is_file() else None
-    names = list(class_names) or _class_names(rows, result)
+    data = read_json(workdir / "data.json") if (workdir / "data.json").is_file() else None
+    names = list(class_names) or _class_names(rows, result, data)
     title = f"{settings['method']}, {settings['data']['name']} {settings['fraction']}, seed {settings['seed']}"
-    return examine(rows, names, settings), title, result
+    return examine(rows, names, settings, data), title, result
 
 
 def write_report(workdir: Path, class_names: Sequence[str] = ()) -> Diagnosis:
@@ -49,7 +50,11 @@ def write_report(workdir: Path, class_names: Sequence[str] = ()) -> Diagnosis:
     return diagnosis
 
 
-def _class_names(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any] | None) -> list[str]:
+def _class_names(
+    rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any] | None, data: Mapping[str, Any] | None
+) -> list[str]:
+    if data is not None:
+        return [entry["name"] for entry in data["classes"]]
     if result is not None:
         return list(result["per_class"])
     prefix = "pseudo_labels/"

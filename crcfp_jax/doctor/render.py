@@ -13,7 +13,9 @@ from crcfp_jax.doctor.diagnosis import Diagnosis
 from crcfp_jax.doctor.sections import Row, Section
 
 BEGINNING = "†"
+ANNOTATED = ("class", "mm²", "tiles", "patients")
 RESULT = {"iou": "IoU", "dice": "Dice", "precision": "precision", "recall": "recall"}
+ANNOTATED_CAPTION = "Of each class, in the labelled tiles that the run learns from."
 NO_WARNINGS = "No warnings."
 
 
@@ -32,6 +34,9 @@ def to_markdown(diagnosis: Diagnosis, title: str, result: Mapping[str, Any] | No
     if result is not None:
         lines += ["", "## Result by class", "", "In percent, on the test images.", ""]
         lines += _markdown_table(("class", *RESULT.values()), _result_rows(result))
+    if diagnosis.annotated:
+        lines += ["", "## Annotated", "", ANNOTATED_CAPTION, ""]
+        lines += _markdown_table(ANNOTATED, _annotated_rows(diagnosis))
     for heading, sections in (("Over time", diagnosis.over_time), ("By class, over time", diagnosis.per_class)):
         if sections:
             lines += ["", f"## {heading}", "", _columns(diagnosis)]
@@ -60,6 +65,9 @@ def show(
     if result is not None:
         table = _rich_table("\nResult by class", ("class", *RESULT.values()), _result_rows(result))
         console.print(table, Text("In percent, on the test images.", style="dim"), sep="\n")
+    if diagnosis.annotated:
+        table = _rich_table("\nAnnotated", ANNOTATED, _annotated_rows(diagnosis))
+        console.print(table, Text(ANNOTATED_CAPTION, style="dim"), sep="\n")
     for section in (*diagnosis.over_time, *diagnosis.per_class):
         rows = [(row.label, *_figures(row)) for row in section.rows]
         legend = Text("\n".join(_legend(section)), style="dim")
@@ -141,6 +149,10 @@ def _summary(result: Mapping[str, Any]) -> str:
 def _result_rows(result: Mapping[str, Any]) -> list[list[str]]:
     rows = result["per_class"].items()
     return [[name, *("-" if row[key] is None else f"{row[key]:.1f}" for key in RESULT)] for name, row in rows]
+
+
+def _annotated_rows(diagnosis: Diagnosis) -> list[list[str]]:
+    return [[row.name, f"{row.mm2:.3g}", str(row.tiles), str(row.patients)] for row in diagnosis.annotated]
 
 
 def _escaped(text: str) -> str:

@@ -429,3 +429,39 @@ def test_the_command(tmp_path):
     assert missing.stderr == (
         f"error: {tmp_path / 'c'} is not a run folder (no metrics.jsonl): give the --workdir of a run\n"
     )
+
+
+DATA = {
+    "microns_per_pixel": 0.5,
+    "labelled_patients": 6,
+    "classes": [
+        {"name": "tumour", "mm2": 4.25, "tiles": 30, "patients": 6},
+        {"name": "stroma", "mm2": 2.0, "tiles": 20, "patients": 5},
+        {"name": "fat", "mm2": 0.001, "tiles": 1, "patients": 1},
+    ],
+}
+
+
+def test_a_class_with_little_annotation_is_named_from_the_first_line_on():
+    diagnosis = examine([{"step": 10, **HEALTHY}], NAMES, SETTINGS, DATA)
+    only(diagnosis, "Class fat has little annotation: 0.001 mm² (4,000 pixels of 0.5 µm), 1 tile, 1 of 6 patients.")
+    assert examine([], NAMES, SETTINGS).annotated == []
+
+
+def test_what_is_annotated_is_in_the_report():
+    diagnosis = examine([{"step": 10, **HEALTHY}], NAMES, SETTINGS, DATA)
+    text = to_markdown(diagnosis, "title")
+    assert "## Annotated" in text and "| tumour | 4.25 | 30 | 6 |" in text and "| fat | 0.001 | 1 | 1 |" in text
+    console = Console(file=io.StringIO(), width=80)
+    show(diagnosis, "title", console=console)
+    assert "Annotated" in console.file.getvalue() and "4.25" in console.file.getvalue()
+    assert "Annotated" not in to_markdown(run(), "title")
+
+
+def test_the_folder_tells_what_is_annotated(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 10, **HEALTHY}) + "\n")
+    (tmp_path / "config.json").write_text(json.dumps(SETTINGS))
+    (tmp_path / "data.json").write_text(json.dumps(DATA))
+    diagnosis, _, _ = diagnose(tmp_path)
+    assert [row.name for row in diagnosis.annotated] == NAMES
+    assert any("Class fat" in warning for warning in diagnosis.warnings)
