@@ -118,5 +118,5 @@ def _validation_units(annotated: list[str], labelled: set[str], seed: int, where
         candidates = sorted(labelled)
         if len(candidates) <= count:
             few = f"{where} {', '.join(annotated)} only: too few to set {count} aside for validation"
-            raise UserError(f"{few}; train without validation (evaluation.selection='last')")
+            raise UserError(f"{few}; train without validation: config.evaluation.selection=last")
     return set(np.random.default_rng([seed, 1]).permutation(candidates)[:count].tolist())

@@ -155,6 +155,21 @@ def test_incomplete_data_sets():
         make_split(monuseg(()), "1/1", 1, validation=False)
 
 
+def test_one_annotated_patient_leaves_none_for_validation():
+    records = [Record(f"{p}-{i}", "train", i, "", p, p, 0, 0, p == "P1", 0.5) for p in ("P1", "P2") for i in range(3)]
+    splits = Splits((Unit("patient", {"1/1": 1}),))
+    classes = (ClassInfo("a", (0, 0, 0)), ClassInfo("b", (1, 1, 1)))
+    study = DataSet("study", classes, 0.5, tuple(records), "", Path("built"), {}, {}, (), splits=splits)
+    split = make_split(study, "1/1", 1, validation=False)
+    assert (len(split.labelled), len(split.unlabelled)) == (3, 3)  # the other patient's
+    with pytest.raises(UserError) as caught:
+        make_split(study, "1/1", 1, validation=True)
+    assert str(caught.value) == (
+        "built has patients P1 only: too few to set 1 aside for validation; train without validation: "
+        "config.evaluation.selection=last"
+    )
+
+
 def test_further_hospitals_serve_as_unlabelled():
     data_set = bcss((*BCSS_TRAINING, "ZZ"))
     assert "ZZ" in {record.hospital for record in make_split(data_set, "1/2", 1, validation=False).unlabelled}

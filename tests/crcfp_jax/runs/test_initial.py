@@ -114,7 +114,7 @@ def test_images_are_seen_as_the_initial_run_saw_them(tmp_path):
 def trained(data_dir, tmp_path_factory):
     """A supervised run of four steps on five classes."""
     folder = tmp_path_factory.mktemp("trained") / "W"
-    trainer = Trainer(run_config(data_dir, method="supervised"), folder)
+    trainer = Trainer(run_config(data_dir, method="supervised", data__sampling="classes"), folder)
     trainer.run()
     trainer.checkpoints.close()
     return folder

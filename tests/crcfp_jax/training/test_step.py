@@ -250,3 +250,18 @@ def test_settings_that_do_not_fit_are_named(changes, named):
     network, method, optimizer = tiny_parts(config)
     with pytest.raises(UserError, match="^" + named.replace(".", r"\.")):
         make_train_step(network, method, config, optimizer)
+
+
+@pytest.mark.parametrize("method", ["supervised", "crcfp"])
+def test_crops_without_an_annotated_pixel_teach_nothing_and_spoil_nothing(method):
+    config = tiny_config(method=method, optimizer__weight_decay=0.0)
+    network, definition, optimizer = tiny_parts(config)
+    step = jax.jit(make_train_step(network, definition, config, optimizer))
+    batch = tiny_batch(config) | {"label": np.full((4, 32, 32), 255, np.uint8)}
+    before = tiny_state(config)
+    after, metrics = step(before, batch, KEY)
+    assert metrics["loss/supervised"] == 0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, after.batch_stats, metrics)))
+    if method == "supervised":
+        assert metrics["loss/total"] == metrics["gradient_norm"] == 0
+        jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
