@@ -68,7 +68,7 @@ def _find_role(folder: Path, role: str) -> tuple[list[StudyImage], list[str], li
             annotations.setdefault(os.path.splitext(place)[0].removesuffix(MASK), []).append(path)
         elif is_slide_file(path):
             pictures.setdefault(os.path.splitext(place)[0], []).append(path)
-        elif not any(parent.with_suffix(".mrxs").is_file() for parent in path.parents):  # a MIRAX slide's own data
+        elif not _is_part_of_mirax(path, folder):
             others.append(path)
     images, faults, used = [], [], set()
     for name, paths in sorted(pictures.items()):
@@ -92,6 +92,12 @@ def _find_role(folder: Path, role: str) -> tuple[list[StudyImage], list[str], li
     for key in sorted(annotations.keys() - used - pictures.keys()):
         faults.append(f"{annotations[key][0]} has no image: put {Path(key).name}.svs (or .png, .tif ...) beside it")
     return images, faults, others
+
+
+def _is_part_of_mirax(path: Path, folder: Path) -> bool:
+    """Whether a file lies in the folder of data of a MIRAX slide."""
+    between = path.relative_to(folder).parents[:-1]
+    return any((folder / place.parent / f"{place.name}.mrxs").is_file() for place in between)
 
 
 def _same_names(images: Iterable[StudyImage]) -> list[str]:
