@@ -1,0 +1,163 @@
+import re
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from crcfp_jax.common.errors import UserError
+from data_pipelines.annotations.masks import mask_label, name_values, read_mask
+from data_pipelines.annotations.table import read_class_table
+
+CODES = np.array([[0, 0, 1], [2, 255, 1]])
+
+
+def save(path, pixels, **options):
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def named(masks, table=None, kind="auto"):
+    masks = [read_mask(path) for path in masks]
+    counts = {mask.path: mask.counts() for mask in masks}
+    return name_values(counts, colours=masks[0].colours, table=table, kind=kind)
+
+
+def write_table(tmp_path, text):
+    (tmp_path / "classes.toml").write_text(text)
+    return read_class_table(tmp_path / "classes.toml")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif"])
+def test_grey_codes(tmp_path, name):
+    mask = read_mask(save(tmp_path / name, CODES.astype(np.uint8)), (2, 3))
+    np.testing.assert_array_equal(mask.values, CODES)
+    assert not mask.colours and mask.counts() == {0: 2, 1: 2, 2: 1, 255: 1}
+
+
+def test_palette_indices_as_stored(tmp_path):
+    image = Image.fromarray(CODES.astype(np.uint8)).convert("L")
+    image = Image.frombytes("P", image.size, CODES.astype(np.uint8).tobytes())
+    image.putpalette([200, 10, 10, 0, 255, 0] + [7] * 762)
+    image.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png").values, CODES)
+
+
+def test_sixteen_bits_and_more(tmp_path):
+    numbers = np.array([[0, 300], [70, 65535]], np.uint16)
+    np.testing.assert_array_equal(read_mask(save(tmp_path / "a.png", numbers)).values, numbers)
+    tifffile.imwrite(tmp_path / "b.tif", numbers.astype(np.uint32) * 3)
+    np.testing.assert_array_equal(read_mask(tmp_path / "b.tif").values, numbers.astype(np.int64) * 3)
+
+
+def test_few_bits_are_not_spread(tmp_path):
+    image = Image.fromarray(np.array([[0, 1], [1, 0]], bool))
+    image.save(tmp_path / "a.png", bits=1)
+    assert read_mask(tmp_path / "a.png").values.tolist() == [[0, 1], [1, 0]]
+
+
+def test_colours_and_transparency(tmp_path):
+    pixels = np.zeros((1, 3, 4), np.uint8)
+    pixels[0] = [[200, 0, 0, 255], [0, 0, 255, 255], [9, 9, 9, 0]]
+    mask = read_mask(save(tmp_path / "a.png", pixels))
+    assert mask.colours and mask.values.tolist() == [[0xC80000, 0x0000FF, -1]]
+    table = write_table(
+        tmp_path, '[[class]]\nname = "a"\ncolour = "#c80000"\n[[class]]\nname = "b"\ncolour = "#0000ff"'
+    )
+    naming = named([mask.path], table)
+    assert mask_label(mask, naming, {"a": 0, "b": 1}).tolist() == [[0, 1, 255]]
+
+
+def test_meaning_of_codes(tmp_path):
+    naming = named([save(tmp_path / "a.png", CODES.astype(np.uint8))])
+    assert [naming.of(value) for value in (0, 1, 2, 255)] == ["background", "class 1", "class 2", None]
+
+
+def test_black_and_white_over_all_masks(tmp_path):
+    first = save(tmp_path / "a.png", np.array([[0, 255]], np.uint8))
+    second = save(tmp_path / "b.png", np.array([[0, 0]], np.uint8))
+    naming = named([first, second])
+    assert [naming.of(value) for value in (0, 255)] == ["background", "foreground"]
+    third = save(tmp_path / "c.png", np.array([[0, 1]], np.uint8))  # then 255 is what is not annotated
+    assert named([first, second, third]).of(255) is None
+
+
+def test_numbers_of_objects(tmp_path):
+    path = save(tmp_path / "a.png", np.arange(40, dtype=np.uint16).reshape(4, 10) * 9)
+    naming = named([path], kind="instances")
+    assert [naming.of(value) for value in (0, 9, 351)] == ["background", "object", "object"]
+    table = write_table(tmp_path, '[[class]]\nname = "background"\n[[class]]\nname = "gland"')
+    assert named([path], table, kind="instances").of(9) == "gland"
+    assert mask_label(read_mask(path), naming, {"background": 0, "object": 1}).sum() == 39
+
+
+def test_values_of_a_table(tmp_path):
+    table = write_table(tmp_path, '[[class]]\nname = "a"\nvalues = [0, 2]\n[[class]]\nname = "b"\nvalues = [1]')
+    mask = read_mask(save(tmp_path / "a.png", CODES.astype(np.uint8)))
+    label = mask_label(mask, named([mask.path], table), {"a": 0, "b": 1})
+    assert label.tolist() == [[0, 0, 1], [0, 255, 1]]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "table", "message"),
+    [
+        (
+            [[0, 7, 7, 7]],
+            '[[class]]\nname = "a"\nvalues = [0]',
+            "a.png holds the values 7 (100.0 %) of no class: give a class of classes.toml values = [7], and so on",
+        ),
+        (
+            [[0, 7, 7, 7]],
+            '[[class]]\nname = "a"',
+            "a.png holds the values 7 (75.0 %), 0 (25.0 %), and CLASSES says of no class which value it has: give"
+            " classes values = [...], or build with --mask instances",
+        ),
+        (
+            [list(range(40))],
+            None,
+            "a.png holds 40 different values: if they number objects of one class, build with --mask instances; else"
+            " list them in classes.toml",
+        ),
+        (
+            [[[200, 0, 0], [200, 0, 0], [200, 0, 0], [0, 0, 0]]],
+            None,
+            "a.png holds the colours #c80000 (75.0 %), #000000 (25.0 %) of no class: give a class of classes.toml"
+            ' colour = "#c80000", and so on',
+        ),
+    ],
+)
+def test_values_that_mean_nothing(tmp_path, pixels, table, message):
+    path = save(tmp_path / "a.png", np.array(pixels, np.uint8))
+    table = table and write_table(tmp_path, table)
+    with pytest.raises(UserError) as told:
+        named([path], table)
+    assert str(told.value) == f"{tmp_path}/{message}".replace("CLASSES", f"{tmp_path}/classes.toml")
+
+
+def test_what_is_no_mask(tmp_path):
+    grey = np.zeros((8, 8), np.uint8)
+    with pytest.raises(UserError, match="a JPEG alters the values of a mask"):
+        read_mask(save(tmp_path / "a.jpg", grey))
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((8, 8), np.float32))
+    with pytest.raises(UserError, match="holds float32 values, not whole numbers"):
+        read_mask(tmp_path / "b.tif")
+    tifffile.imwrite(tmp_path / "c.tif", grey, compression="jpeg")
+    with pytest.raises(UserError, match="is compressed as JPEG"):
+        read_mask(tmp_path / "c.tif")
+    with pytest.raises(UserError, match=re.escape("8 x 8 pixels, its image 9 x 8: a mask has the size of its image")):
+        read_mask(save(tmp_path / "d.png", grey), (8, 9))
+    content = (tmp_path / "d.png").read_bytes()
+    (tmp_path / "e.png").write_bytes(content[:-20])
+    with pytest.raises(UserError, match="is truncated or damaged"):
+        read_mask(tmp_path / "e.png")
+
+
+def test_masks_of_glands(real_data):
+    paths = sorted((real_data / "glas" / "instance_masks").iterdir())[:6]
+    naming = named(paths, kind="instances")
+    for path in paths:
+        with Image.open(path) as image:
+            expected = (np.asarray(image) > 0).astype(np.uint8)
+        np.testing.assert_array_equal(mask_label(read_mask(path), naming, {"background": 0, "object": 1}), expected)
+    paths = sorted((real_data / "ebhi_seg" / "masks").iterdir())[:6]
+    assert named(paths).names.keys() >= {0, 1}
