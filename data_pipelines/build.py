@@ -90,7 +90,9 @@ def _build_growing(
     path = data_set_path(data_dir, recipe.name)
     with _building(data_dir, recipe.name):
         recover_staged(path, INDEX)
-        found = _look(recipe, raw, data_dir, options, skip_bad=skip_bad)
+        known = is_built(data_dir, recipe.name) and not overwrite
+        built = open_data_set(data_dir, recipe.name) if known else None
+        found = _look(recipe, raw, data_dir, options, skip_bad=skip_bad, built=built)
         if overwrite or not is_unchanged(path, found, options):
             from data_pipelines.store import store  # here, because it loads TFDS
 
@@ -110,10 +112,16 @@ def _named(recipe: Recipe, raw: Path, options: dict[str, Any]) -> Recipe:
 
 
 def _look(
-    recipe: Recipe, raw: Path | None, data_dir: str | os.PathLike, options: dict[str, Any], *, skip_bad: bool
+    recipe: Recipe,
+    raw: Path | None,
+    data_dir: str | os.PathLike,
+    options: dict[str, Any],
+    *,
+    skip_bad: bool,
+    built: DataSet | None = None,
 ) -> FoundSources:
     """Lets a recipe look at its folder; raises UserError where that is of no use."""
-    given = (recipe, raw) if recipe.grows else (raw,)
+    given = (recipe, raw, built) if recipe.grows else (raw,)
     try:
         found = recipe.find_sources(*given, **options)
     except OSError as error:

@@ -26,8 +26,9 @@ Faults seen there (an image without its mask) go into `FoundSources.faults`: the
 --skip_bad, all are listed and the build goes on. A source becomes one array_record file, held in memory until it is
 written, and a few are read at a time in threads: keep it below a few hundred tiles, and group tiny ones.
 
-A recipe with `grows` is for a raw folder that is the user's own: its `find_sources(recipe, raw_dir, **options)` says in
-`FoundSources.recipe` what only a look tells, and gives every source a `key`, by which the next build knows it again.
+A recipe with `grows` is for a raw folder that is the user's own. Its `find_sources(recipe, raw_dir, built, **options)`,
+where `built` is the `DataSet` that there is or None, says in `FoundSources.recipe` what only a look tells, and gives
+every source a `key`, by which the next build knows it again.
 
 This module imports neither TensorFlow Datasets nor, before it is asked for one, a recipe.
 """
@@ -120,7 +121,7 @@ class Recipe:
     classes: tuple[ClassInfo, ...]
     microns_per_pixel: float  # of the tiles that don't say their own
     splits: Splits
-    find_sources: Callable[..., FoundSources]  # (raw_dir, **options)
+    find_sources: Callable[..., FoundSources]  # (raw_dir, **options); see above for those that grow
     needs_raw: bool = True
     download: str = ""  # what to download from where, and the layout that it unpacks to; for needs_raw
     options: tuple[Option, ...] = ()

@@ -131,7 +131,7 @@ def name_values(
     Args:
         masks: pixels of each value, per mask.
         colours: whether the values are colours.
-        table: `classes.toml`.
+        table: classes.toml.
         kind: 'instances', where values above 0 number objects of one class; or 'auto'.
 
     Raises:

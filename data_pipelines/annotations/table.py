@@ -1,4 +1,4 @@
-"""`classes.toml`: the classes of a study, where their names alone don't say everything.
+"""classes.toml: the classes of a study, where their names alone don't say everything.
 
     background = "stroma"              # what no annotation covers inside a frame; by default "background"
     ignored = ["artefact", "fold"]     # annotated, and of no class: unknown
@@ -84,7 +84,7 @@ class ClassTable:
 
 
 def read_class_table(path: Path) -> ClassTable:
-    """Reads `classes.toml`.
+    """Reads classes.toml.
 
     Raises:
         UserError: it can't be read, or an entry is unknown, of another form, or there twice.
@@ -166,7 +166,7 @@ def choose_classes(
 
     Args:
         drawn: names in files, in the order in which they come, and colours where these tell.
-        table: `classes.toml`.
+        table: classes.toml.
         needed: names that are not drawn: of what annotations leave free.
     """
     notes = []

@@ -10,13 +10,13 @@ from data_pipelines.study.options import OPTIONS
 from data_pipelines.units import Splits
 
 
-def find_sources(recipe: Recipe, raw_dir: Path, **options: Any) -> FoundSources:
+def find_sources(recipe: Recipe, raw_dir: Path, built: Any, **options: Any) -> FoundSources:
     """Looks at the study; see `study.look.look`."""
     try:
         from data_pipelines.study.look import look
     except ImportError as error:  # of the extra 'slides', which other recipes don't need
         raise UserError(f"building a folder needs a missing package ({error}): {INSTALL}") from error
-    return look(recipe, raw_dir, **options)
+    return look(recipe, raw_dir, built, **options)
 
 
 RECIPE = Recipe(

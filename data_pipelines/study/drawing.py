@@ -72,7 +72,7 @@ def read_drawing(each: Opened, table: ClassTable | None, options: StudyOptions) 
         if shape.geom_type in LINES:
             shape = shape.buffer(options.stroke_width / each.microns / 2)
         if not image.covers(shape):
-            if not image.intersects(shape):
+            if not shape.intersection(image).area:
                 outside.append(annotation)
                 continue
             beyond.append(annotation)

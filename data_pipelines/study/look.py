@@ -10,6 +10,7 @@ from typing import Any
 
 from crcfp_jax.common.classes import ClassInfo
 from data_pipelines.annotations.table import ClassTable, read_class_table, same_name
+from data_pipelines.data_set import DataSet
 from data_pipelines.recipes import FoundSources, Recipe, Source
 from data_pipelines.source_image import SourceImage
 from data_pipelines.study.check import Checked, write_check
@@ -28,8 +29,11 @@ CLASS_TABLE = "classes.toml"
 SHARES = (1, 2, 4, 8)  # of the annotated patients: fractions 1/1, 1/2 ... for comparisons
 
 
-def look(recipe: Recipe, raw_dir: Path, **given: Any) -> FoundSources:
+def look(recipe: Recipe, raw_dir: Path, built: DataSet | None, **given: Any) -> FoundSources:
     """Finds images, annotations, patients, classes and the pixel size.
+
+    A study that has been built keeps its pixel size, unless another one is given: it grows by a few annotations at a
+    time, and a model that has learned goes on learning.
 
     Raises:
         UserError: an option or a table that can't be used, or a study from which nothing can be learned.
@@ -49,7 +53,7 @@ def look(recipe: Recipe, raw_dir: Path, **given: Any) -> FoundSources:
     if not labelled:
         return FoundSources((), tuple(faults), missing="" if faults else f"{raw_dir}/annotated holds no image")
     classes, remarks = choose_study_classes(labelled, table, options)
-    pixel, reason = _pixel_size(opened, labelled, options)
+    pixel, reason = _pixel_size(opened, labelled, options, built)
     notes += [*remarks, f"the network's pixels measure {pixel:.3g} µm: {reason}", f"patients: {belongings.source}"]
     study = _Study(opened, labelled, classes, pixel, options)
     patients = len({each.belonging.patient for each in opened if each.image.role == "annotated"})
@@ -90,9 +94,13 @@ def _splits(patients: int) -> Splits:
     return Splits((Unit("patient", fractions),), source="drawn by rule for every seed")
 
 
-def _pixel_size(opened: Sequence[Opened], labelled: dict[str, Labelled], options: StudyOptions) -> tuple[float, str]:
+def _pixel_size(
+    opened: Sequence[Opened], labelled: dict[str, Labelled], options: StudyOptions, built: DataSet | None
+) -> tuple[float, str]:
     if options.microns_per_pixel:
         return options.microns_per_pixel, "as --microns_per_pixel says"
+    if built is not None and built.network_microns_per_pixel:
+        return built.network_microns_per_pixel, "as when the study was built before"
     diameters: dict[str, list[float]] = {}
     for each in opened:
         if each.image.name in labelled:
