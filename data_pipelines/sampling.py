@@ -6,6 +6,10 @@ of its annotated area; then a tile, in proportion to the class's area in it; the
 root lies between the areas themselves, under which the rare class stays rare, and as many crops of each class, under
 which a few strokes would be seen so often that they are learned by heart: of areas of 90 to 9.9 to 0.1 it makes shares
 of 73, 24 and 2.4 %. (Mahajan et al. 2018 and word2vec's negatives temper frequencies likewise, by 1/2 and 3/4.)
+
+Measured on six synthetic tiles of 640 pixels with strokes on 2.3 % of them, four classes, `configs/own.py:tiny`,
+supervised: 58.5 and 58.5 mIoU by class (seeds 1 and 2), 21.7, 25.0 and 27.4 by tile (seeds 1 to 3); a fifth class,
+which no stroke shows, counts as 0.
 """
 
 from collections.abc import Sequence
