@@ -1,6 +1,7 @@
 """classes.toml: the classes of a study, where their names alone don't say everything.
 
     background = "stroma"              # what no annotation covers inside a frame; by default "background"
+    unclassified = "tumour"            # what annotations without a class are; by default they are refused
     ignored = ["artefact", "fold"]     # annotated, and of no class: unknown
 
     [[class]]
@@ -30,7 +31,7 @@ COLOURS = (
     (0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (86, 180, 233), (240, 228, 66), (120, 60, 160),
     (140, 86, 75), (23, 190, 207), (188, 189, 34), (31, 60, 90), (255, 127, 14),
 )  # fmt: skip
-KEYS = {"class", "background", "ignored"}
+KEYS = {"class", "background", "unclassified", "ignored"}
 CLASS_KEYS = {"name", "colour", "aliases", "values"}
 MOST = 200  # classes: a label is a byte, of which 255 is unknown
 
@@ -68,6 +69,7 @@ class ClassTable:
     rows: tuple[ClassRow, ...]
     ignored: tuple[str, ...] = ()
     background: str = BACKGROUND
+    unclassified: str = ""  # '': refused
 
     def find(self, name: str) -> int | None:
         """The row of a name or alias, IGNORED for an ignored one, None for an unknown one."""
@@ -103,7 +105,7 @@ def read_class_table(path: Path) -> ClassTable:
 
 def _parse(path: Path, value: dict[str, Any]) -> ClassTable:
     if unknown := sorted(value.keys() - KEYS):
-        raise ValueError(f"{unknown[0]!r} is unknown; known are [[class]], background and ignored")
+        raise ValueError(f"{unknown[0]!r} is unknown; known are [[class]], background, unclassified and ignored")
     entries = value.get("class")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError("it has no classes: write an entry [[class]] with a name for each")
@@ -111,8 +113,10 @@ def _parse(path: Path, value: dict[str, Any]) -> ClassTable:
     if len(rows) > MOST:
         raise ValueError(f"{len(rows)} classes are more than {MOST}")
     ignored, background = _names(value.get("ignored", []), "ignored"), value.get("background", BACKGROUND)
-    if not isinstance(background, str) or not background.strip():
-        raise ValueError("background is no name")
+    unclassified = value.get("unclassified", "")
+    for key, name in (("background", background), ("unclassified", unclassified)):
+        if not isinstance(name, str) or (key in value and not name.strip()):
+            raise ValueError(f"{key} is no name")
     seen: set[str] = set()
     for name in [name for row in rows for name in (row.name, *row.aliases)] + list(ignored):
         if same_name(name) in seen:
@@ -123,7 +127,10 @@ def _parse(path: Path, value: dict[str, Any]) -> ClassTable:
         if twice := codes.intersection(row.values):
             raise ValueError(f"the value {min(twice)} belongs to two classes: leave one out")
         codes.update(row.values)
-    return ClassTable(path, rows, ignored, background.strip())
+    table = ClassTable(path, rows, ignored, background.strip(), unclassified.strip())
+    if unclassified and table.find(unclassified) is None:
+        raise ValueError(f"unclassified is {unclassified!r}, which is none of {table.known}")
+    return table
 
 
 def _row(number: int, entry: dict[str, Any]) -> ClassRow:

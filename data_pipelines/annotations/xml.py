@@ -40,8 +40,7 @@ def _imagescope(path: Path, root: Element) -> AnnotationFile:
     """Each Annotation is a layer: its name, or the name of its first attribute, is the class of its regions."""
     annotations, crossing, rulers, number = [], [], 0, 0
     for layer in root.findall("Annotation"):
-        named = [layer, *layer.iterfind("Attributes/Attribute")]
-        name = next((text for each in named if (text := (each.get("Name") or "").strip())), None)
+        name = _layer_name(layer)
         colour = _packed(layer.get("LineColor"))
         holes: list[shapely.Geometry] = []
         areas: list[tuple[shapely.Geometry, str, str | None]] = []
@@ -65,6 +64,15 @@ def _imagescope(path: Path, root: Element) -> AnnotationFile:
                 annotations.append(Annotation(left, name, colour, place, label))
     notes = [f"{rulers} rulers and arrows left out"] if rulers else []
     return AnnotationFile(path, tuple(annotations), (*notes, *_told(crossing)))
+
+
+def _layer_name(layer: Element) -> str | None:
+    """A layer's name; of one without, the name of its first attribute, or what ImageScope's own 'Description' says."""
+    texts = [layer.get("Name")]
+    for attribute in layer.iterfind("Attributes/Attribute"):
+        own = (attribute.get("Name") or "").strip()
+        texts.append(attribute.get("Value") if own.casefold() == "description" else own)
+    return next((text.strip() for text in texts if text and text.strip()), None)
 
 
 def _asap(path: Path, root: Element) -> AnnotationFile:

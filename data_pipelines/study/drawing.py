@@ -126,8 +126,13 @@ def _class_name(path: Path, annotation: Annotation, table: ClassTable | None) ->
     name = annotation.name
     if is_frame(name) or is_ignored(name):
         return None
+    if name is None and table is not None:
+        name = table.unclassified or None
     if name is None:
-        raise UserError(f"{path}: {annotation.place} has no class: give it one in QuPath (Set class), or delete it")
+        raise UserError(
+            f"{path}: {annotation.place} has no class: give it one where it was drawn (in QuPath: Set class), or write"
+            ' unclassified = "NAME" into classes.toml'
+        )
     if table is None:
         return name
     row = table.find(name)

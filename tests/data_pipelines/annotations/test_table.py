@@ -16,6 +16,7 @@ from data_pipelines.annotations.table import (
 TABLE = """
 background = "stroma"
 ignored = ["fold"]
+unclassified = "Tumor"
 [[class]]
 name = "stroma"
 [[class]]
@@ -37,7 +38,7 @@ def test_table(tmp_path):
         ClassRow("stroma", None),
         ClassRow("tumour", (200, 0, 16), ("Tumor", "carcinoma in situ"), (1, 2)),
     )
-    assert table.background == "stroma" and table.known == "stroma, tumour, fold"
+    assert table.background == "stroma" and table.unclassified == "Tumor" and table.known == "stroma, tumour, fold"
     assert [table.find(name) for name in ("Stroma", "TUMOR", "carcinoma  in situ", "Fold", "x")] == [0, 1, 1, 255, None]
 
 
@@ -46,7 +47,7 @@ def test_table(tmp_path):
     [
         ("[[class]", "is no TOML"),
         ("", "it has no classes: write an entry [[class]] with a name for each"),
-        ("classes = 1", "'classes' is unknown; known are [[class]], background and ignored"),
+        ("classes = 1", "'classes' is unknown; known are [[class]], background, unclassified and ignored"),
         ("[[class]]\nnames = 'a'", "class 1 has 'names'; known are name, colour, aliases and values"),
         ("[[class]]\ncolour = 'a'", "class 1 has no name"),
         ("[[class]]\nname = 'a'\ncolour = 'red'", 'class 1: colour should be "#c80000" or [200, 0, 0]'),
@@ -56,6 +57,7 @@ def test_table(tmp_path):
         ("ignored = ['a']\n[[class]]\nname = 'a'", "the name 'a' is there twice"),
         ("[[class]]\nname='a'\nvalues=[1]\n[[class]]\nname='b'\nvalues=[1]", "the value 1 belongs to two classes"),
         ("background = 3\n[[class]]\nname = 'a'", "background is no name"),
+        ("unclassified = 'b'\n[[class]]\nname = 'a'", "unclassified is 'b', which is none of a"),
     ],
 )
 def test_faults(tmp_path, text, message):

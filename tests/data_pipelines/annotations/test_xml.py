@@ -32,7 +32,7 @@ def test_imagescope_layers_are_classes(tmp_path):
         tmp_path,
         layer(region(SQUARE), region([(8, 8), (10, 8), (10, 10)], number="2"), name="Tumour", colour="255"),
         layer(region(SQUARE), attribute="Stroma", colour="16711680"),
-        layer(region(SQUARE)),
+        layer(region(SQUARE), attribute="Description"),
     )
     assert [(each.name, each.colour, each.geometry.area) for each in found.annotations] == [
         ("Tumour", (255, 0, 0), 16),

@@ -239,7 +239,8 @@ MEND = "; mend it, or leave it out with --skip_bad"
     [
         (
             [feature(None, square(0, 0, 9))],
-            "annotation 1 has no class: give it one in QuPath (Set class), or delete it",
+            "annotation 1 has no class: give it one where it was drawn (in QuPath: Set class), or write unclassified ="
+            ' "NAME" into classes.toml',
         ),
         (
             [feature("Tumor", square(0, 0, 9)), feature("Tumor", square(400, 0, 9))],
