@@ -1,5 +1,6 @@
 """Annotations painted as labels: each pixel by what covers its centre."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,16 +76,15 @@ def _fill(
     scale: tuple[float, float],
 ) -> None:
     """Sets the pixels of a window whose centres lie in an area."""
-    bounds = np.array(area.bounds) / (scale[1], scale[0], scale[1], scale[0]) - (left, top, left, top)
-    first_column, first_row = (max(0, int(np.floor(place))) for place in bounds[:2])
-    last_column, last_row = (
-        min(size, int(np.ceil(place))) for size, place in zip(label.shape[::-1], bounds[2:], strict=True)
-    )
-    if first_column >= last_column or first_row >= last_row:
-        return
-    shape = (last_row - first_row, last_column - first_column)
-    part = label[first_row:last_row, first_column:last_column]
-    part[inside(area, top + first_row, left + first_column, *shape, scale)] = value
+    height, width = label.shape
+    across, down = scale[1], scale[0]
+    x0, y0, x1, y1 = area.bounds
+    first_column, last_column = max(0, math.floor(x0 / across) - left), min(width, math.ceil(x1 / across) - left)
+    first_row, last_row = max(0, math.floor(y0 / down) - top), min(height, math.ceil(y1 / down) - top)
+    if first_column < last_column and first_row < last_row:
+        shape = (last_row - first_row, last_column - first_column)
+        part = label[first_row:last_row, first_column:last_column]
+        part[inside(area, top + first_row, left + first_column, *shape, scale)] = value
 
 
 def inside(
@@ -94,29 +94,32 @@ def inside(
 
     Along each row of centres, every side of the outline that crosses it changes inside to outside or back: the pixel
     right of the crossing is where that happens, and the running parity tells the rest. A side has its upper end and not
-    its lower one, so a vertex between two sides counts once.
+    its lower one, so a vertex between two sides counts once; a centre on the outline belongs to what is right of it.
+    Crossings are computed from the side alone, not from the window: windows fit together, and so do neighbours along a
+    common side.
     """
-    points, starts = _rings(area)
-    x, y = points[:, 0] / scale[1] - left - 0.5, points[:, 1] / scale[0] - top - 0.5  # centres are whole numbers
-    ends = np.ones(len(points), bool)
-    ends[starts[1:] - 1] = False  # the last point of a ring begins no side
-    places = np.flatnonzero(ends)
-    x0, y0, x1, y1 = x[places], y[places], x[places + 1], y[places + 1]
-    low, high = np.minimum(y0, y1), np.maximum(y0, y1)
-    first = np.clip(np.ceil(low), 0, height).astype(np.int64)
-    last = np.clip(np.ceil(high), 0, height).astype(np.int64)  # row `high` itself is not crossed
+    points, is_last = _rings(area)
+    # Centres are whole numbers; rows and columns are those of the whole label, so that rounding is the same everywhere.
+    x, y = points[:, 0] / scale[1] - 0.5, points[:, 1] / scale[0] - 0.5
+    starts = np.flatnonzero(~is_last)  # the last point of a ring begins no side
+    down = y[starts] <= y[starts + 1]
+    upper, lower = np.where(down, starts, starts + 1), np.where(down, starts + 1, starts)
+    first = np.clip(np.ceil(y[upper]), top, top + height).astype(np.int64)
+    last = np.clip(np.ceil(y[lower]), top, top + height).astype(np.int64)  # of which the row itself is not crossed
     count = last - first
-    side = np.repeat(np.arange(len(count)), count)
-    row = np.arange(len(side)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
-    slope = (x1 - x0)[side] / (y1 - y0)[side]
-    crossing = x0[side] + (row - y0[side]) * slope
-    column = np.clip(np.ceil(crossing), 0, width).astype(np.int64)
-    changes = np.bincount(row * (width + 1) + column, minlength=height * (width + 1))
-    return np.cumsum(changes.reshape(height, width + 1)[:, :width], axis=1) % 2 == 1
+    crossed = np.flatnonzero(count)
+    upper, lower, first, count = upper[crossed], lower[crossed], first[crossed], count[crossed]
+    row = np.arange(count.sum()) + np.repeat(first - (np.cumsum(count) - count), count)
+    slope = (x[lower] - x[upper]) / (y[lower] - y[upper])
+    crossing = np.repeat(x[upper], count) + (row - np.repeat(y[upper], count)) * np.repeat(slope, count)
+    column = np.clip(np.ceil(crossing) - left, 0, width).astype(np.int64)
+    changes = np.bincount((row - top) * (width + 1) + column, minlength=height * (width + 1))
+    parity = (changes & 1).astype(np.uint8).reshape(height, width + 1)[:, :width]
+    return np.bitwise_xor.accumulate(parity, axis=1).astype(bool)
 
 
-def _rings(area: shapely.Geometry) -> tuple[Float64[np.ndarray, "n 2"], np.ndarray]:
-    """Points of all rings, each closed, and where each ring begins, with the end."""
+def _rings(area: shapely.Geometry) -> tuple[Float64[np.ndarray, "n 2"], Bool[np.ndarray, "n"]]:
+    """Points of all rings, each closed, and which of them end a ring."""
     rings = shapely.get_rings(shapely.get_parts(area))
     points, owner = shapely.get_coordinates(rings, return_index=True)
-    return points, np.append(np.flatnonzero(np.diff(owner, prepend=-1)), len(points))
+    return points, np.diff(owner, append=-1) != 0
