@@ -13,7 +13,9 @@ if os.environ["JAX_PLATFORMS"] == "cpu":
 from jaxtyping import install_import_hook
 
 # Shapes in signatures are contracts: under pytest every call is checked against them.
-install_import_hook(["crcfp_jax", "data_pipelines.reading", "data_pipelines.tiling"], "beartype.beartype")
+install_import_hook(
+    ["crcfp_jax", "data_pipelines.annotations", "data_pipelines.reading", "data_pipelines.tiling"], "beartype.beartype"
+)
 
 import jax
 import pytest

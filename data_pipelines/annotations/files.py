@@ -12,7 +12,7 @@ from data_pipelines.annotations.xml import parse_xml
 
 ANNOTATION_SUFFIXES = (".geojson.gz", ".json.gz", ".xml.gz", ".geojson", ".json", ".xml")
 GZIP_MAGIC = b"\x1f\x8b"
-LARGEST = 2**30  # bytes, unpacked: a million outlines
+LARGEST = 2**29  # bytes, unpacked: some hundred thousand outlines, in some GB of memory while they are parsed
 
 
 def read_annotations(path: Path) -> AnnotationFile:

@@ -31,4 +31,4 @@ class AnnotationFile:
 
     path: Path
     annotations: tuple[Annotation, ...]
-    notes: tuple[str, ...] = ()  # a short clause each: '3 detections are left out'
+    notes: tuple[str, ...] = ()  # a short clause each: '3 detections left out'

@@ -1,23 +1,29 @@
 """XML annotations: of Aperio ImageScope, and of ASAP."""
 
+import math
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
+import numpy as np
 import shapely
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
+from jaxtyping import Float64
 
 from crcfp_jax.common.errors import UserError
-from data_pipelines.annotations.model import AREAS, Annotation, AnnotationFile
-from data_pipelines.annotations.shapes import ellipse, mended, within_reach
+from data_pipelines.annotations.gathering import Colour, Gathering
+from data_pipelines.annotations.model import AnnotationFile
+from data_pipelines.annotations.shapes import ellipse, only_areas, within_reach
 
-RECTANGLE, ELLIPSE = "1", "2"  # ImageScope's types of regions, which it stores by corners of their boxes
-RULERS = ("3", "4")  # lines of ImageScope: rulers and arrows
-ASAP_LINES = ("Line", "Measurement")
+# ImageScope's types of regions. Of a box it stores the corners, of an ellipse two corners of its box; 3 and above are
+# arrows, rulers and counters, which mark and measure.
+OUTLINE, BOX, ELLIPSE = "0", "1", "2"
+OWN_ATTRIBUTE = "description"  # which ImageScope gives every layer
+ASAP_POINTS = ("Dot", "PointSet")
 
 
 def parse_xml(path: Path, text: bytes) -> AnnotationFile:
-    """Annotations of either tool.
+    """Annotations of either tool; vertices are taken as they are, whole numbers at the corners of pixels.
 
     Raises:
         UserError: no XML, one with entities, which can expand without bound, of another tool, or a region that can't be
@@ -27,130 +33,122 @@ def parse_xml(path: Path, text: bytes) -> AnnotationFile:
         root = fromstring(text)
     except DefusedXmlException as error:
         raise UserError(f"{path} declares XML entities, which no annotation needs; it was not read") from error
-    except (ParseError, ValueError) as error:
+    except (ParseError, ValueError, LookupError) as error:
         raise UserError(f"{path} is no readable XML ({error}): export it again") from error
+    gathering = Gathering(path)
     if root.tag == "Annotations":
-        return _imagescope(path, root)
-    if root.tag == "ASAP_Annotations":
-        return _asap(path, root)
-    raise UserError(f"{path} is XML of <{root.tag}>: ImageScope's <Annotations> and <ASAP_Annotations> are read")
+        _imagescope(gathering, root)
+    elif root.tag == "ASAP_Annotations":
+        _asap(gathering, root)
+    else:
+        raise UserError(f"{path} is XML of <{root.tag}>: ImageScope's <Annotations> and <ASAP_Annotations> are read")
+    return gathering.file()
 
 
-def _imagescope(path: Path, root: Element) -> AnnotationFile:
-    """Each Annotation is a layer: its name, or the name of its first attribute, is the class of its regions."""
-    annotations, crossing, rulers, number = [], [], 0, 0
-    for layer in root.findall("Annotation"):
+def _imagescope(gathering: Gathering, root: Element) -> None:
+    """Each Annotation is a layer: its name is the class of its regions, of which negative ones are holes."""
+    number = 0
+    for position, layer in enumerate(root.iterfind("Annotation"), 1):
         name = _layer_name(layer)
-        colour = _packed(layer.get("LineColor"))
-        holes: list[shapely.Geometry] = []
+        where = f"of {name}" if name else f"of layer {layer.get('Id') or position} (without a name)"
         areas: list[tuple[shapely.Geometry, str, str | None]] = []
+        holes: list[shapely.Geometry] = []
         for region in layer.iterfind("Regions/Region"):
             number += 1
-            place = f"region {region.get('Id') or number}" + (f" of {name}" if name else "")
-            if region.get("Type") in RULERS:
-                rulers += 1
+            place = f"region {region.get('Id') or number} {where}"
+            kind = region.get("Type", OUTLINE)
+            if kind not in (OUTLINE, BOX, ELLIPSE):
+                gathering.remark("region that is no outline (arrow, ruler ...)")
                 continue
-            points = _points(path, place, region.findall("Vertices/Vertex"))
-            area = _area(path, place, points, region.get("Type"))
-            if not area.is_valid:
-                crossing.append(place)
-                area = _mended(path, place, area)
+            points = _points(gathering, place, region.findall("Vertices/Vertex"))
+            area = gathering.valid_area(_region(gathering, place, points, kind), place)
             label = (region.get("Text") or "").strip() or None
             (holes.append(area) if region.get("NegativeROA") == "1" else areas.append((area, place, label)))
-        without = shapely.union_all(holes) if holes else None
+        cut = shapely.union_all(holes)
         for area, place, label in areas:
-            left = area if without is None else shapely.difference(area, without)
-            if not left.is_empty and left.geom_type in AREAS:
-                annotations.append(Annotation(left, name, colour, place, label))
-    notes = [f"{rulers} rulers and arrows left out"] if rulers else []
-    return AnnotationFile(path, tuple(annotations), (*notes, *_told(crossing)))
+            left = only_areas(shapely.difference(area, cut)) if holes else area
+            if left is None:
+                gathering.remark("region that is a hole from edge to edge")
+            else:
+                gathering.add(left, name, _packed(layer.get("LineColor")), place, label)
 
 
 def _layer_name(layer: Element) -> str | None:
-    """A layer's name; of one without, the name of its first attribute, or what ImageScope's own 'Description' says."""
-    texts = [layer.get("Name")]
+    """The layer's name, or else what its first attribute says: its value, or a name that someone gave it."""
+    name = (layer.get("Name") or "").strip()
+    if name:
+        return name
     for attribute in layer.iterfind("Attributes/Attribute"):
-        own = (attribute.get("Name") or "").strip()
-        texts.append(attribute.get("Value") if own.casefold() == "description" else own)
-    return next((text.strip() for text in texts if text and text.strip()), None)
+        value, name = ((attribute.get(key) or "").strip() for key in ("Value", "Name"))
+        if value or name.casefold() not in ("", OWN_ATTRIBUTE):
+            return value or name
+    return None
 
 
-def _asap(path: Path, root: Element) -> AnnotationFile:
+def _region(gathering: Gathering, place: str, points: Float64[np.ndarray, "n 2"], kind: str) -> shapely.Geometry:
+    corners = (*points.min(0).tolist(), *points.max(0).tolist())
+    if kind == ELLIPSE:
+        return ellipse(corners)
+    if kind == BOX and len(points) == 2:
+        return shapely.box(*corners)
+    return _polygon(gathering, place, points)
+
+
+def _asap(gathering: Gathering, root: Element) -> None:
     """The group of an annotation is its class."""
     colours = {group.get("Name"): _hex(group.get("Color")) for group in root.iterfind("AnnotationGroups/Group")}
-    annotations, crossing = [], []
     for number, entry in enumerate(root.iterfind("Annotations/Annotation"), 1):
-        place = f"annotation {entry.get('Name') or number}"
-        group = entry.get("PartOfGroup")
-        name = None if group in (None, "", "None") else group
-        corners = sorted(entry.findall("Coordinates/Coordinate"), key=_order)
-        points = _points(path, place, corners)
+        title = (entry.get("Name") or "").strip() or None
+        place = f"annotation {number}" + (f" ({title})" if title else "")
+        group = (entry.get("PartOfGroup") or "").strip()
+        name = None if group in ("", "None") else group
+        corners = sorted(entry.iterfind("Coordinates/Coordinate"), key=_order)
+        points = _points(gathering, place, corners)
         kind = entry.get("Type")
-        if kind in ("Dot", "PointSet"):
-            geometry = shapely.MultiPoint(points)
-        elif kind in ASAP_LINES and len(points) >= 2:
-            geometry = shapely.LineString(points)
-        else:
-            geometry = _area(path, place, points, None)
-            if not geometry.is_valid:
-                crossing.append(place)
-                geometry = _mended(path, place, geometry)
-        colour = colours.get(group) or _hex(entry.get("Color"))
-        annotations.append(Annotation(geometry, name, colour, place, entry.get("Name")))
-    return AnnotationFile(path, tuple(annotations), _told(crossing))
-
-
-def _told(crossing: list[str]) -> tuple[str, ...]:
-    return (f"{len(crossing)} outlines that cross themselves mended, first {crossing[0]}",) if crossing else ()
+        if kind == "Spline":
+            gathering.remark("spline", "taken as the polygon of its points")
+        shape = shapely.MultiPoint(points) if kind in ASAP_POINTS else _polygon(gathering, place, points)
+        gathering.add(shape, name, colours.get(group) or _hex(entry.get("Color")), place, title)
 
 
 def _order(corner: Element) -> float:
     try:
-        return float(corner.get("Order", 0))
+        place = float(corner.get("Order", 0))
     except ValueError:
         return 0.0
+    return place if math.isfinite(place) else 0.0
 
 
-def _points(path: Path, place: str, corners: list[Element]) -> list[tuple[float, float]]:
+def _points(gathering: Gathering, place: str, corners: list[Element]) -> Float64[np.ndarray, "n 2"]:
     try:
-        points = [(float(corner.attrib["X"]), float(corner.attrib["Y"])) for corner in corners]
+        points = np.array([(float(corner.attrib["X"]), float(corner.attrib["Y"])) for corner in corners])
     except (KeyError, ValueError) as error:
-        raise UserError(f"{path}: {place} has a vertex without numbers X and Y: delete it, or draw it again") from error
-    if not points or not within_reach(shapely.MultiPoint(points)):
-        raise UserError(f"{path}: {place} has positions that are no pixels of an image: delete it, or draw it again")
+        raise gathering.error(place, "has a vertex without numbers X and Y") from error
+    if not len(points):
+        raise gathering.error(place, "has no vertices")
+    if not within_reach(points):
+        raise gathering.error(place, "has positions that are no pixels of an image")
     return points
 
 
-def _area(path: Path, place: str, points: list[tuple[float, float]], kind: str | None) -> shapely.Geometry:
-    bounds = shapely.MultiPoint(points).bounds
-    if kind == ELLIPSE:
-        return ellipse(bounds)
-    if kind == RECTANGLE and len(points) < 4:
-        return shapely.box(*bounds)
+def _polygon(gathering: Gathering, place: str, points: Float64[np.ndarray, "n 2"]) -> shapely.Geometry:
     if len(points) < 3:
-        raise UserError(f"{path}: {place} has {len(points)} points; an area needs 3, so delete it, or draw it again")
+        raise gathering.error(place, f"has {len(points)} points, where an area needs 3")
     return shapely.Polygon(points)
 
 
-def _mended(path: Path, place: str, area: shapely.Geometry) -> shapely.Geometry:
-    repaired = mended(area)
-    if repaired is None:
-        raise UserError(f"{path}: {place} has an outline without any area: draw it again, or delete it")
-    return repaired
-
-
-def _packed(text: str | None) -> tuple[int, int, int] | None:
+def _packed(text: str | None) -> Colour | None:
     """Windows' colours: red in the lowest byte."""
-    if not text or not text.isdigit():
+    try:
+        value = int(text or "")
+    except ValueError:
         return None
-    value = int(text)
     return value & 255, (value >> 8) & 255, (value >> 16) & 255
 
 
-def _hex(text: str | None) -> tuple[int, int, int] | None:
-    digits = (text or "").removeprefix("#")
+def _hex(text: str | None) -> Colour | None:
     try:
-        value = int(digits, 16) if len(digits) == 6 else None
+        red, green, blue = bytes.fromhex((text or "").removeprefix("#"))
     except ValueError:
-        value = None
-    return None if value is None else (value >> 16, (value >> 8) & 255, value & 255)
+        return None
+    return red, green, blue

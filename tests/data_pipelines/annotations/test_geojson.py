@@ -129,8 +129,8 @@ def test_an_outline_that_crosses_itself_is_mended_and_told(tmp_path):
     bow = [[[0, 0], [4, 4], [4, 0], [0, 4], [0, 0]]]  # two triangles that meet in the middle
     found = read(tmp_path, collection(feature("a", bow)))
     assert found.annotations[0].geometry.is_valid and found.annotations[0].geometry.area == 8
-    assert found.notes == ("1 outlines that cross themselves mended, first annotation 1",)
-    with pytest.raises(UserError, match="annotation 1 has an outline without any area: draw it again, or delete it"):
+    assert found.notes == ("1 outline that crosses itself mended, first annotation 1",)
+    with pytest.raises(UserError, match="annotation 1 has an outline without any area: delete it, or draw it again"):
         read(tmp_path, feature("a", [[[0, 0], [4, 4], [0, 0], [0, 0]]]))
 
 
@@ -142,11 +142,11 @@ def test_an_outline_that_crosses_itself_is_mended_and_told(tmp_path):
         ("3", "holds no GeoJSON features"),
         ('{"a": 1}', "holds no GeoJSON features"),
         ("", "is empty: export it again"),
-        (json.dumps(feature("a", [[["x", 0]]])), "annotation 1 has a geometry that can't be read"),
+        (json.dumps(feature("a", [[["x", 0]]])), "annotation 1 has a position that is no pair of numbers: delete it"),
         (json.dumps(feature("a", square(0, 0, 1e9))), "annotation 1 has positions that are no pixels"),
-        (json.dumps(feature("a", square(math.nan, 0, 1))), "annotation 1 has"),
-        (json.dumps(feature("a", [], "Polygo")), "annotation 1 has a geometry that can't be read"),
-        (json.dumps(feature("a", square(0, 0, 1)) | {"childObjects": [1]}), "childObjects of another form"),
+        (json.dumps(feature("a", square(math.nan, 0, 1))), "annotation 1 has positions that are no pixels"),
+        (json.dumps(feature("a", [], "Polygo")), "annotation 1 is a Polygo, which is no geometry of GeoJSON"),
+        (json.dumps(feature("a", square(0, 0, 1)) | {"childObjects": [1]}), "annotation 2 is no GeoJSON feature"),
     ],
 )
 def test_faults(tmp_path, value, message):
