@@ -2,7 +2,7 @@
 
     background = "stroma"              # what no annotation covers inside a frame; by default "background"
     unclassified = "tumour"            # what annotations without a class are; by default they are refused
-    ignored = ["artefact", "fold"]     # annotated, and of no class: unknown
+    ignored = ["artefact", 7]          # annotated, and of no class: names, and codes or colours in mask images
 
     [[class]]
     name = "tumour"
@@ -15,35 +15,32 @@ Where annotations overlap, the class that stands later in the table wins.
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from crcfp_jax.common.classes import IGNORED, ClassInfo
+from crcfp_jax.common.classes import IGNORED
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error
 
 BACKGROUND = "background"
-BACKGROUND_COLOUR = (235, 235, 235)
-# For classes without a colour of their own: apart from one another and from the pink and violet of H&E.
-COLOURS = (
-    (0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (86, 180, 233), (240, 228, 66), (120, 60, 160),
-    (140, 86, 75), (23, 190, 207), (188, 189, 34), (31, 60, 90), (255, 127, 14),
-)  # fmt: skip
+Colour = tuple[int, int, int]
 KEYS = {"class", "background", "unclassified", "ignored"}
 CLASS_KEYS = {"name", "colour", "aliases", "values"}
+HEX = "#[0-9a-fA-F]{6}"
 MOST = 200  # classes: a label is a byte, of which 255 is unknown
 
 
 def is_frame(name: str | None) -> bool:
     """Whether an annotation is QuPath's `Region*`: inside it everything is annotated."""
-    return name is not None and name.casefold() == "region*"
+    return name is not None and same_name(name) == "region*"
 
 
 def is_ignored(name: str | None) -> bool:
     """Whether it is QuPath's `Ignore*`, of no class."""
-    return name is not None and name.casefold() == "ignore*"
+    return name is not None and same_name(name) == "ignore*"
 
 
 def same_name(name: str) -> str:
@@ -56,7 +53,7 @@ class ClassRow:
     """A class of the table."""
 
     name: str
-    colour: tuple[int, int, int] | None
+    colour: Colour | None
     aliases: tuple[str, ...] = ()
     values: tuple[int, ...] = ()
 
@@ -70,14 +67,31 @@ class ClassTable:
     ignored: tuple[str, ...] = ()
     background: str = BACKGROUND
     unclassified: str = ""  # '': refused
+    ignored_values: tuple[int, ...] = ()  # of mask images of codes
+    ignored_colours: tuple[Colour, ...] = ()  # of mask images of colours
 
     def find(self, name: str) -> int | None:
         """The row of a name or alias, IGNORED for an ignored one, None for an unknown one."""
-        wanted = same_name(name)
+        return self._numbers.get(same_name(name))
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        found = {same_name(name): IGNORED for name in self.ignored}
         for number, row in enumerate(self.rows):
-            if wanted in map(same_name, (row.name, *row.aliases)):
-                return number
-        return IGNORED if wanted in map(same_name, self.ignored) else None
+            found.update({same_name(name): number for name in (row.name, *row.aliases)})
+        return found
+
+    @property
+    def by_value(self) -> dict[int, str | None]:
+        """Class of each code in mask images that the table knows; None: ignored."""
+        found = {value: row.name for row in self.rows for value in row.values}
+        return dict.fromkeys(self.ignored_values) | found
+
+    @property
+    def by_colour(self) -> dict[int, str | None]:
+        """Likewise of each colour, red * 65536 + green * 256 + blue."""
+        found = {_packed(row.colour): row.name for row in self.rows if row.colour is not None}
+        return dict.fromkeys(map(_packed, self.ignored_colours)) | found
 
     @property
     def known(self) -> str:
@@ -92,7 +106,7 @@ def read_class_table(path: Path) -> ClassTable:
         UserError: it can't be read, or an entry is unknown, of another form, or there twice.
     """
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
+        value = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
@@ -105,32 +119,53 @@ def read_class_table(path: Path) -> ClassTable:
 
 def _parse(path: Path, value: dict[str, Any]) -> ClassTable:
     if unknown := sorted(value.keys() - KEYS):
-        raise ValueError(f"{unknown[0]!r} is unknown; known are [[class]], background, unclassified and ignored")
+        raise ValueError(f"{unknown[0]!r} is unknown; known are [[class]], background and ignored")
     entries = value.get("class")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError("it has no classes: write an entry [[class]] with a name for each")
+    if len(entries) > MOST:
+        raise ValueError(f"it has {len(entries)} classes, more than {MOST}")
     rows = tuple(_row(number, entry) for number, entry in enumerate(entries, 1))
-    if len(rows) > MOST:
-        raise ValueError(f"{len(rows)} classes are more than {MOST}")
-    ignored, background = _names(value.get("ignored", []), "ignored"), value.get("background", BACKGROUND)
-    unclassified = value.get("unclassified", "")
+    background, unclassified = value.get("background", BACKGROUND), value.get("unclassified", "")
     for key, name in (("background", background), ("unclassified", unclassified)):
         if not isinstance(name, str) or (key in value and not name.strip()):
             raise ValueError(f"{key} is no name")
-    seen: set[str] = set()
-    for name in [name for row in rows for name in (row.name, *row.aliases)] + list(ignored):
-        if same_name(name) in seen:
-            raise ValueError(f"the name {name!r} is there twice: leave one out")
-        seen.add(same_name(name))
-    codes: set[int] = set()
-    for row in rows:
-        if twice := codes.intersection(row.values):
-            raise ValueError(f"the value {min(twice)} belongs to two classes: leave one out")
-        codes.update(row.values)
-    table = ClassTable(path, rows, ignored, background.strip(), unclassified.strip())
+    names, values, colours = _ignored(value.get("ignored", []))
+    every = [name for row in rows for name in (row.name, *row.aliases)]
+    _check_once("name", [*every, *names], same_name)
+    _check_once("value", [*values, *(each for row in rows for each in row.values)])
+    _check_once("colour", [*colours, *(row.colour for row in rows if row.colour is not None)])
+    table = ClassTable(path, rows, names, background.strip(), unclassified.strip(), values, colours)
     if unclassified and table.find(unclassified) is None:
         raise ValueError(f"unclassified is {unclassified!r}, which is none of {table.known}")
     return table
+
+
+def _check_once(what: str, items: Iterable[Any], key: Callable[[Any], Any] = lambda item: item) -> None:
+    seen = set()
+    for item in items:
+        if key(item) in seen:
+            raise ValueError(f"the {what} {item!r} is there twice: leave one out")
+        seen.add(key(item))
+
+
+def _ignored(value: Any) -> tuple[tuple[str, ...], tuple[int, ...], tuple[Colour, ...]]:
+    """Names, codes and colours."""
+    if not isinstance(value, list) or not all(
+        _is_code(each) or (isinstance(each, str) and each.strip()) for each in value
+    ):
+        raise ValueError('ignored should be a list of names, codes or colours, such as ["fold", 7, "#000000"]')
+    texts = [each.strip() for each in value if isinstance(each, str)]
+    colours = [text for text in texts if re.fullmatch(HEX, text)]
+    return (
+        tuple(text for text in texts if text not in colours),
+        tuple(each for each in value if not isinstance(each, str)),
+        tuple(_colour(text, "ignored") for text in colours),
+    )
+
+
+def _is_code(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**31
 
 
 def _row(number: int, entry: dict[str, Any]) -> ClassRow:
@@ -141,7 +176,7 @@ def _row(number: int, entry: dict[str, Any]) -> ClassRow:
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"{place} has no name")
     values = entry.get("values", [])
-    if not isinstance(values, list) or not all(type(each) is int and each >= 0 for each in values):
+    if not isinstance(values, list) or not all(map(_is_code, values)):
         raise ValueError(f"{place}: values should be a list of whole numbers, such as [1, 2]")
     aliases = _names(entry.get("aliases", []), f"{place}: aliases")
     return ClassRow(name.strip(), _colour(entry.get("colour"), place), aliases, tuple(values))
@@ -153,52 +188,16 @@ def _names(value: Any, place: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in value)
 
 
-def _colour(value: Any, place: str) -> tuple[int, int, int] | None:
+def _colour(value: Any, place: str) -> Colour | None:
     if value is None:
         return None
-    if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+    if isinstance(value, str) and re.fullmatch(HEX, value):
         return tuple(int(value[i : i + 2], 16) for i in (1, 3, 5))
     if isinstance(value, list) and len(value) == 3 and all(type(each) is int and 0 <= each <= 255 for each in value):
         return tuple(value)
     raise ValueError(f'{place}: colour should be "#c80000" or [200, 0, 0]')
 
 
-def choose_classes(
-    drawn: Mapping[str, tuple[int, int, int] | None], table: ClassTable | None, needed: Sequence[str] = ()
-) -> tuple[tuple[ClassInfo, ...], tuple[str, ...]]:
-    """The classes of a study, and notes.
-
-    Those of the table in its order; else `needed` ones first and then all that are drawn, by name. Names that differ in
-    case or spaces only are one class. `needed` ones that a table lacks come before it.
-
-    Args:
-        drawn: names in files, in the order in which they come, and colours where these tell.
-        table: classes.toml.
-        needed: names that are not drawn: of what annotations leave free.
-    """
-    notes = []
-    if table is not None:
-        rows = [(row.name, row.colour or _drawn_colour(drawn, row)) for row in table.rows]
-        first = [(name, None) for name in needed if table.find(name) is None]
-        chosen = first + rows
-    else:
-        spellings: dict[str, list[str]] = {}
-        for name in drawn:
-            spellings.setdefault(same_name(name), []).append(name)
-        notes = [f"taken for one class: {', '.join(names)}" for names in spellings.values() if len(names) > 1]
-        free = [name for name in dict.fromkeys(needed) if same_name(name) not in spellings]
-        ordered = sorted(spellings, key=lambda key: (key != BACKGROUND, key))
-        chosen = [(name, None) for name in free]
-        chosen += [
-            (spellings[key][0], next((drawn[name] for name in spellings[key] if drawn[name]), None)) for key in ordered
-        ]
-    spare = iter(COLOURS * (len(chosen) // len(COLOURS) + 1))
-    return tuple(
-        ClassInfo(name, colour or (BACKGROUND_COLOUR if same_name(name) == BACKGROUND else next(spare)))
-        for name, colour in chosen
-    ), tuple(notes)
-
-
-def _drawn_colour(drawn: Mapping[str, tuple[int, int, int] | None], row: ClassRow) -> tuple[int, int, int] | None:
-    names = set(map(same_name, (row.name, *row.aliases)))
-    return next((colour for name, colour in drawn.items() if colour and same_name(name) in names), None)
+def _packed(colour: Colour) -> int:
+    red, green, blue = colour
+    return (red << 16) | (green << 8) | blue

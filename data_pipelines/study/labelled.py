@@ -7,7 +7,8 @@ import numpy as np
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
-from data_pipelines.annotations.table import BACKGROUND, ClassTable, choose_classes
+from data_pipelines.annotations.choice import choose_classes
+from data_pipelines.annotations.table import BACKGROUND, ClassTable
 from data_pipelines.study.cutting import Truth
 from data_pipelines.study.options import StudyOptions
 

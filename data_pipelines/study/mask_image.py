@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from crcfp_jax.common.classes import ClassInfo
-from data_pipelines.annotations.masks import UNKNOWN, Mask, Naming, mask_label, name_values, read_mask
+from data_pipelines.annotations.mask_classes import Naming, mask_label, name_values
+from data_pipelines.annotations.masks import UNKNOWN, Mask, read_mask
 from data_pipelines.annotations.table import ClassTable, same_name
 from data_pipelines.study.labelled import Colour
 from data_pipelines.study.opened import Opened, at_once, file_identity

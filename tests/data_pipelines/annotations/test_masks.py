@@ -6,7 +6,8 @@ import tifffile
 from PIL import Image
 
 from crcfp_jax.common.errors import UserError
-from data_pipelines.annotations.masks import mask_label, name_values, read_mask
+from data_pipelines.annotations.mask_classes import mask_label, name_values
+from data_pipelines.annotations.masks import read_mask
 from data_pipelines.annotations.table import read_class_table
 
 CODES = np.array([[0, 0, 1], [2, 255, 1]])
@@ -104,12 +105,13 @@ def test_values_of_a_table(tmp_path):
         (
             [[0, 7, 7, 7]],
             '[[class]]\nname = "a"\nvalues = [0]',
-            "a.png holds the values 7 (100.0 %) of no class: give a class of classes.toml values = [7], and so on",
+            "a.png holds the values 7 (3 pixels) of no class: give a class of CLASSES values = [7], or write ignored ="
+            " [7], and so on",
         ),
         (
             [[0, 7, 7, 7]],
             '[[class]]\nname = "a"',
-            "a.png holds the values 7 (75.0 %), 0 (25.0 %), and CLASSES says of no class which value it has: give"
+            "a.png holds the values 7 (3 pixels), 0 (1 pixels), and CLASSES says of no class which value it has: give"
             " classes values = [...], or build with --mask instances",
         ),
         (
@@ -121,8 +123,9 @@ def test_values_of_a_table(tmp_path):
         (
             [[[200, 0, 0], [200, 0, 0], [200, 0, 0], [0, 0, 0]]],
             None,
-            "a.png holds the colours #c80000 (75.0 %), #000000 (25.0 %) of no class: give a class of classes.toml"
-            ' colour = "#c80000", and so on',
+            "a.png holds the colours #c80000 (3 pixels), #000000 (1 pixels) of no class: write a classes.toml into"
+            " the study's folder, with names of your own: class = ["
+            '{name = "class 1", colour = "#c80000"}, {name = "class 2", colour = "#000000"}]',
         ),
     ],
 )

@@ -4,14 +4,8 @@ import pytest
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
-from data_pipelines.annotations.table import (
-    COLOURS,
-    ClassRow,
-    choose_classes,
-    is_frame,
-    is_ignored,
-    read_class_table,
-)
+from data_pipelines.annotations.choice import PALETTE, choose_classes
+from data_pipelines.annotations.table import ClassRow, is_frame, is_ignored, read_class_table
 
 TABLE = """
 background = "stroma"
@@ -55,7 +49,7 @@ def test_table(tmp_path):
         ("[[class]]\nname = 'a'\naliases = 'b'", "class 1: aliases should be a list of names"),
         ("[[class]]\nname = 'a'\n[[class]]\nname = ' A'", "the name 'A' is there twice: leave one out"),
         ("ignored = ['a']\n[[class]]\nname = 'a'", "the name 'a' is there twice"),
-        ("[[class]]\nname='a'\nvalues=[1]\n[[class]]\nname='b'\nvalues=[1]", "the value 1 belongs to two classes"),
+        ("[[class]]\nname='a'\nvalues=[1]\n[[class]]\nname='b'\nvalues=[1]", "the value 1 is there twice"),
         ("background = 3\n[[class]]\nname = 'a'", "background is no name"),
         ("unclassified = 'b'\n[[class]]\nname = 'a'", "unclassified is 'b', which is none of a"),
     ],
@@ -76,7 +70,7 @@ def test_classes_are_the_union_of_what_is_drawn():
     classes, notes = choose_classes(drawn, None, needed=["background"])
     assert classes == (
         ClassInfo("background", (235, 235, 235)),
-        ClassInfo("stroma", COLOURS[0]),
+        ClassInfo("stroma", PALETTE[0]),
         ClassInfo("Tumor", (200, 0, 0)),
     )
     assert notes == ("taken for one class: Tumor, tumor",)
