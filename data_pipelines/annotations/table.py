@@ -119,7 +119,7 @@ def read_class_table(path: Path) -> ClassTable:
 
 def _parse(path: Path, value: dict[str, Any]) -> ClassTable:
     if unknown := sorted(value.keys() - KEYS):
-        raise ValueError(f"{unknown[0]!r} is unknown; known are [[class]], background and ignored")
+        raise ValueError(f"{unknown[0]!r} is unknown; known are [[class]], background, unclassified and ignored")
     entries = value.get("class")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError("it has no classes: write an entry [[class]] with a name for each")
