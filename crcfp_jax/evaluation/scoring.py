@@ -38,7 +38,8 @@ def evaluate(
       advance: called after each image of this process.
 
     Returns:
-      `metrics.summary` plus `images`, the number of images; and the samples.
+      `metrics.summary` plus `images`, the number of tiles, and `per_image`: of every source image, in the order of the
+      records, its name, its patient, and the confusion matrix over its tiles; and the samples.
 
     Raises:
       UserError: no record, or not a single labelled pixel.
@@ -47,7 +48,10 @@ def evaluate(
         raise UserError(f"data set {data_set.name}: nothing to evaluate, the split holds no image")
     share = len(range(process_index, len(records), process_count))
     wanted = set(evenly_spaced(share, samples))
-    confusion = np.zeros((evaluator.num_classes, evaluator.num_classes), np.int64)
+    places: dict[tuple[str, str], int] = {}  # (image, patient) -> row of `confusions`; the same in every process
+    for record in records:
+        places.setdefault((record.image, record.patient), len(places))
+    confusions = np.zeros((len(places), evaluator.num_classes, evaluator.num_classes), np.int64)
     kept, count = [], 0
     examples: Iterable[tuple] = ()
     if share:
@@ -56,19 +60,25 @@ def evaluate(
         )
     for (record, image, label), probabilities in _with_probabilities(evaluator, examples):
         prediction = probabilities.argmax(-1).astype(np.uint8)
-        confusion += confusion_matrix(label, prediction, evaluator.num_classes)
+        place = places[record.image, record.patient]
+        confusions[place] += confusion_matrix(label, prediction, evaluator.num_classes)
         if count in wanted:
             kept.append(Sample(record.id, image, label, prediction))
         count += 1
         advance()
 
-    totals = sum_over_processes(np.append(confusion.reshape(-1), count))
-    confusion, count = totals[:-1].reshape(confusion.shape), int(totals[-1])
+    totals = sum_over_processes(np.append(confusions.reshape(-1), count))
+    confusions, count = totals[:-1].reshape(confusions.shape), int(totals[-1])
     if count != len(records):
         raise RuntimeError(f"{count} images evaluated, {len(records)} expected")
-    if not confusion.any():
+    if not confusions.any():
         raise UserError(f"data set {data_set.name}: all pixels to evaluate are labelled {IGNORED} (ignored)")
-    return summary(confusion, [info.name for info in data_set.classes]) | {"images": count}, kept
+    per_image = [
+        {"image": image, "patient": patient, "confusion_matrix": confusions[place].tolist()}
+        for (image, patient), place in places.items()
+    ]
+    figures = summary(confusions.sum(0), [info.name for info in data_set.classes])
+    return figures | {"images": count, "per_image": per_image}, kept
 
 
 def _with_probabilities(evaluator: Evaluator, examples: Iterable[tuple]) -> Iterator[tuple[tuple, np.ndarray]]:

@@ -33,9 +33,10 @@ class Memory(DataSet):
         return self.options["tiles"]
 
 
-def data_set(tiles, microns_per_pixel=lambda number: 0.5):
+def data_set(tiles, microns_per_pixel=lambda number: 0.5, images="sssssss", patients="ppppppp"):
     records = tuple(
-        Record(f"tile-{i}", "test", i, "h", "p", "s", 0, 0, True, microns_per_pixel(i)) for i in range(len(tiles))
+        Record(f"tile-{i}", "test", i, "h", patients[i], images[i], 0, 0, True, microns_per_pixel(i))
+        for i in range(len(tiles))
     )
     return Memory("memory", CLASSES, 0.5, records, "", Path(), {"tiles": tiles}, {}, ())
 
@@ -72,6 +73,22 @@ def test_every_labelled_pixel_once_at_any_size():
     assert result["accuracy"] == pytest.approx(100 * (1 - pixels[3] / sum(pixels)))
     assert list(result["per_class"]) == ["dark", "middle", "bright"]
     assert samples == []
+
+
+def test_each_image_has_figures_of_its_own():
+    tiles = data_set(flat_tiles(wrong=(3,)), images="babcbca", patients="qpqpqpq")  # one name may be two patients'
+    result, _ = evaluate(EVALUATOR, tiles, tiles.records, threads=2)
+    pixels = [(height - 1) * width for height, width in SIZES]
+    numbers = {("b", "q"): (0, 2, 4), ("a", "p"): (1,), ("c", "p"): (3, 5), ("a", "q"): (6,)}
+    assert [(row["image"], row["patient"]) for row in result["per_image"]] == list(numbers)
+    for row in result["per_image"]:
+        expected = np.zeros((3, 3), int)
+        for number in numbers[row["image"], row["patient"]]:
+            expected[number % 3, (number + (number == 3)) % 3] += pixels[number]
+        np.testing.assert_array_equal(row["confusion_matrix"], expected)
+    total = np.sum([row["confusion_matrix"] for row in result["per_image"]], axis=0)
+    np.testing.assert_array_equal(total, result["confusion_matrix"])
+    assert json.loads(json.dumps(result)) == result
 
 
 def test_values_survive_where_images_are_not_scaled():
@@ -119,7 +136,7 @@ jax.distributed.initialize(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
 sys.path.insert(0, sys.argv[1])
 from test_scoring import EVALUATOR, data_set, evaluate, flat_tiles
 from crcfp_jax.evaluation.scoring import sum_over_processes
-tiles = data_set(flat_tiles(wrong=(3,)))
+tiles = data_set(flat_tiles(wrong=(3,)), images="aabbbca")  # a and b by both processes
 result, samples = evaluate(EVALUATOR, tiles, tiles.records, threads=2, samples=2,
                            process_index=jax.process_index(), process_count=jax.process_count())
 large = sum_over_processes(np.array([2**40 + jax.process_index(), 3], np.int64))
@@ -144,9 +161,10 @@ def test_two_processes_agree_with_one():
         outputs = [process.communicate(timeout=120)[0] for process in processes]
     # Gloo writes to stdout, too.
     (first, captions, large), (second, _, _) = [json.loads(output.splitlines()[-1]) for output in outputs]
-    tiles = data_set(flat_tiles(wrong=(3,)))
+    tiles = data_set(flat_tiles(wrong=(3,)), images="aabbbca")
     alone, _ = evaluate(EVALUATOR, tiles, tiles.records, threads=2)
     assert first == second == alone
+    assert [row["image"] for row in first["per_image"]] == ["a", "b", "c"]
     assert captions == ["tile-0", "tile-6"]
     assert large == [2**41 + 1, 6]
 
