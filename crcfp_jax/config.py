@@ -43,6 +43,8 @@ SECTIONS = {
         "dir": Key("data", name, may_change=True),  # folder that holds the built data sets
         "split_unit": Key("default", name),  # what labels are given to: a unit of the data set's splits.json
         "sampling": Key("tiles", one_of("tiles", "classes")),  # labelled crops: anywhere, or around pixels by class
+        "folds": Key(0, zero_or(number(least=2))),  # that annotated patients are dealt out into; 0: none
+        "fold": Key(0, not_negative),  # the one whose patients are tested, in place of the data set's test images
         "side": Key(320, count),  # pixels; side of a training crop and of an evaluation window (paper)
         "microns_per_pixel": Key(0.0, zero_or(plausible)),  # of the network's pixels at scale 1; 0: base_size says it
         "base_size": Key(400, count),  # pixels; long side of a tile at scale 1 (release); for tiles of one extent

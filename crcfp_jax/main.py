@@ -22,7 +22,7 @@ flags.DEFINE_bool(
 
 
 def default_workdir(config_file: str, config: ConfigDict) -> Path:
-    """runs/<config>[-<data>]-<method>-<fraction>[-by-<unit>]-seed<seed>: one folder for each run of the paper's grid.
+    """runs/<config>[-<data>]-<method>-<fraction>[-by-<unit>][-fold<k>of<n>]-seed<seed>: a folder for each run of a grid.
 
     Slides of one's own, which no recipe is named after, are told apart by the name of their data set. Runs that differ
     in anything else need a --workdir of their own.
@@ -33,7 +33,8 @@ def default_workdir(config_file: str, config: ConfigDict) -> Path:
     own = config.data.name if find_recipe(config.data.name) is None else ""
     name = "-".join(filter(None, (Path(file).stem, variant, own)))
     unit = "" if config.data.split_unit == "default" else f"-by-{config.data.split_unit}"
-    return Path("runs") / f"{name}-{config.method}-{config.fraction.replace('/', '_')}{unit}-seed{config.seed}"
+    fold = f"-fold{config.data.fold}of{config.data.folds}" if config.data.folds else ""
+    return Path("runs") / f"{name}-{config.method}-{config.fraction.replace('/', '_')}{unit}{fold}-seed{config.seed}"
 
 
 def main() -> int:

@@ -5,17 +5,23 @@ Labels are given to whole units, such as hospitals, images or crops: see data_pi
 Where there is no list, the first units of `np.random.default_rng(seed).permutation(sorted training units)` are
 labelled, so a smaller fraction's units are among those of a larger one. The fraction 1/1 labels every training unit
 that is there.
+
+For cross-validation the patients of one fold (data_pipelines.folds) are the test part in place of the data set's own,
+and leave training with all their tiles.
 """
 
+import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines.data_set import DataSet, Record
-from data_pipelines.units import DEFAULT, Unit
+from data_pipelines.folds import deal_folds
+from data_pipelines.units import DEFAULT, FIELDS, Unit
 
 ALL = "1/1"
 VALIDATION_SHARE = 0.1  # of the training units
@@ -34,13 +40,26 @@ class Split:
     test: tuple[Record, ...]
 
 
-def make_split(data_set: DataSet, fraction: str, seed: int, *, unit: str = DEFAULT, validation: bool) -> Split:
+def make_split(
+    data_set: DataSet,
+    fraction: str,
+    seed: int,
+    *,
+    unit: str = DEFAULT,
+    validation: bool,
+    folds: int = 0,
+    fold: int = 0,
+) -> Split:
     """Divides a data set.
 
     Tiles without annotation are unlabelled ones, also those of labelled units. With `validation`, a tenth of the
     training units (at least one) are taken out: the first of `np.random.default_rng([seed, 1]).permutation(sorted
-    units)`, drawn from the units left unlabelled if they suffice, else from the labelled ones. A data set with a
-    validation split of its own uses that, whatever `validation` says. The test split is never drawn from.
+    units)`, drawn from the units left unlabelled if they suffice, else from the labelled ones. A patient's other units
+    come with it, so that no patient is on both sides; the unit 'crop' alone, which the paper's lists divide images by,
+    divides patients too. A data set with a validation split of its own uses that, whatever `validation` says. The test
+    split is never drawn from.
+
+    With `folds`, what the paper's lists say of labelled units is left aside: they are drawn from those that remain.
 
     Args:
       data_set: a built data set.
@@ -48,9 +67,11 @@ def make_split(data_set: DataSet, fraction: str, seed: int, *, unit: str = DEFAU
       seed: 0 or more.
       unit: name of one of the data set's units, or 'default' for its first.
       validation: carve a validation part out of training.
+      folds: 0, or the number of folds that the patients are dealt out into.
+      fold: the one whose patients are the test part, from 0.
 
     Raises:
-      UserError: unknown fraction or unit, or units that the data set lacks.
+      UserError: unknown fraction, unit or fold, or units or patients that the data set lacks.
     """
     chosen_unit = data_set.splits.find(unit, data_set.name)
     name, unit_of = chosen_unit.name, chosen_unit.of
@@ -60,7 +81,19 @@ def make_split(data_set: DataSet, fraction: str, seed: int, *, unit: str = DEFAU
     if seed < 0:
         raise UserError(f"seed {seed} is negative; use 0 or more")
     training = [record for record in data_set.records if record.split == "train"]
+    held_out = [record for record in data_set.records if record.split == "validation" and record.annotated]
+    test = [record for record in data_set.records if record.split == "test" and record.annotated]
+    if not 0 <= fold < max(1, folds):
+        numbers = f"with config.data.folds={folds} they are 0 to {folds - 1}" if folds else "there are no folds"
+        raise UserError(f"config.data.fold={fold}: {numbers}")
+    if folds:
+        tested = set(deal_folds(data_set, folds, seed)[fold])
+        test = [record for record in training if record.patient in tested and record.annotated]
+        training, held_out = ([r for r in part if r.patient not in tested] for part in (training, held_out))
     annotated = sorted({unit_of(record) for record in training if record.annotated})
+    if folds:
+        remaining = tuple(name for name in chosen_unit.training if name in annotated)
+        chosen_unit = dataclasses.replace(chosen_unit, training=remaining, labelled={})
     if fraction == ALL:
         labelled_units = set(annotated)
     else:
@@ -72,9 +105,12 @@ def make_split(data_set: DataSet, fraction: str, seed: int, *, unit: str = DEFAU
             f"fraction {fraction} with seed {seed} labels {name}s of which {data_set.path} has no annotated"
             f" tiles: {names}; build the complete data set, or use fraction {ALL}"
         )
-    held_out = [record for record in data_set.records if record.split == "validation" and record.annotated]
     if validation and not held_out:
-        units_out = _validation_units(annotated, labelled_units, seed, f"{data_set.path} has {name}s")
+        by_crop = FIELDS[chosen_unit.field or name] == "id" and not folds
+        patients: dict[str, set[str]] = {}
+        for record in training:
+            patients.setdefault(unit_of(record), set()).add(unit_of(record) if by_crop else record.patient)
+        units_out = _validation_units(annotated, labelled_units, patients, seed, f"{data_set.path} has {name}s")
         held_out = [record for record in training if unit_of(record) in units_out and record.annotated]
         training = [record for record in training if unit_of(record) not in units_out]
         labelled_units -= units_out
@@ -86,7 +122,6 @@ def make_split(data_set: DataSet, fraction: str, seed: int, *, unit: str = DEFAU
         unlabelled = [record for record in training if record.id not in chosen]
     else:
         unlabelled = training
-    test = [record for record in data_set.records if record.split == "test" and record.annotated]
     return Split(tuple(labelled), tuple(unlabelled), tuple(held_out), tuple(test))
 
 
@@ -110,13 +145,32 @@ def _labelled_units(unit: Unit, fraction: str, seed: int, annotated: list[str], 
     return set(np.random.default_rng(seed).permutation(training)[:count].tolist())
 
 
-def _validation_units(annotated: list[str], labelled: set[str], seed: int, where: str) -> set[str]:
-    """Returns the units to hold out, as `make_split` says; leaves at least one labelled unit."""
+def _validation_units(
+    annotated: list[str], labelled: set[str], patients: Mapping[str, set[str]], seed: int, where: str
+) -> set[str]:
+    """Returns the units to hold out, as `make_split` says; leaves at least one labelled unit.
+
+    Args:
+      patients: training unit -> its patients.
+    """
     count = max(1, round(VALIDATION_SHARE * len(annotated)))
-    candidates = [name for name in annotated if name not in labelled]
-    if len(candidates) < count:
-        candidates = sorted(labelled)
-        if len(candidates) <= count:
-            few = f"{where} {', '.join(annotated)} only: too few to set {count} aside for validation"
-            raise UserError(f"{few}; train without validation: config.evaluation.selection=last")
-    return set(np.random.default_rng([seed, 1]).permutation(candidates)[:count].tolist())
+    bound = _of_same_patients(labelled, patients)
+    for candidates in ([name for name in annotated if name not in bound], sorted(labelled)):
+        out: set[str] = set()
+        for name in np.random.default_rng([seed, 1]).permutation(candidates).tolist():
+            if len(out.intersection(annotated)) < count:
+                out |= _of_same_patients({name}, patients)
+        if len(out.intersection(annotated)) >= count and labelled - out:
+            return out
+    few = f"{where} {', '.join(annotated)} only: too few to set {count} aside for validation, no patient divided"
+    raise UserError(f"{few}; train without validation: config.evaluation.selection=last")
+
+
+def _of_same_patients(units: set[str], patients: Mapping[str, set[str]]) -> set[str]:
+    """The units, and all that share a patient with one of them, or with one of those, and so on."""
+    while True:
+        people = set().union(*(patients[name] for name in units))
+        found = {name for name, own in patients.items() if own & people}
+        if found == units:
+            return units
+        units = found

@@ -143,6 +143,8 @@ def assemble(config: ConfigDict) -> Parts:
         config.seed,
         unit=config.data.split_unit,
         validation=config.evaluation.selection == "best_validation",
+        folds=config.data.folds,
+        fold=config.data.fold,
     )
     pixel = network_pixel_size(
         data_set, microns_per_pixel=config.data.microns_per_pixel, base_size=config.data.base_size

@@ -20,9 +20,9 @@ IMAGES = LISTS["monuseg"].find("image", "monuseg").training
 
 
 def data_set_of(name: str, rows: list[tuple]) -> DataSet:
-    """A data set without files; rows: (id, split, hospital, image, annotated)."""
+    """A data set without files; rows: (id, split, hospital, image and patient, annotated)."""
     records = tuple(
-        Record(row[0], row[1], position, row[2], "patient", row[3], 0, 0, row[4], 0.25)
+        Record(row[0], row[1], position, row[2], row[3], row[3], 0, 0, row[4], 0.25)
         for position, row in enumerate(rows)
     )
     classes, lists = (ClassInfo("a", (0, 0, 0)),), LISTS.get(name, Splits())
