@@ -37,8 +37,9 @@ FLOORS = (
     ("crcfp_jax.portable_model",),
     ("crcfp_jax.slides.writing",),
     ("crcfp_jax.slides",),
+    ("crcfp_jax.queue",),
     ("crcfp_jax.tables",),
-    ("crcfp_jax", "crcfp_jax.figures"),
+    ("crcfp_jax", "crcfp_jax.crossvalidate", "crcfp_jax.figures"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MOST_MODULES = 18

@@ -1,39 +1,21 @@
 """What can be known to fail before the first run starts, told at once. No device is touched here."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
-
-from crcfp_jax.common.command import parse_flags
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import read_json
-from crcfp_jax.models.encoders.sources import find_file
+from crcfp_jax.queue.check import check_run_folder, data_ready, fetch_weights, load_config
+from crcfp_jax.queue.folder import FINISHED
 from crcfp_jax.runs.parts import assemble, build_learner
-from crcfp_jax.runs.settings import check_resumable, settings
+from crcfp_jax.runs.settings import settings
 from crcfp_jax.tables.definitions import METHOD_OF, Data, Table
-from crcfp_jax.tables.folder import FINISHED, SHARED, GridFolder
+from crcfp_jax.tables.folder import GridFolder
 from crcfp_jax.tables.grid import Grid, allowed_negatives, base_settings, config_file
 from crcfp_jax.training.step import check_step
 from data_pipelines.about import SPLITS_FILE
 from data_pipelines.data_set import is_built, open_data_set
-from data_pipelines.recipes import builds_itself, find_recipe
+from data_pipelines.recipes import find_recipe
 from data_pipelines.splits import ALL
 from data_pipelines.units import Unit
-
-
-def load_config(file: str, changes: Mapping[str, str]) -> ConfigDict:
-    """A config file with its variant, changed as the command line of `crcfp_jax.main` would.
-
-    Raises:
-        UserError: unknown variant or key, or a value of the wrong type.
-    """
-    arguments = ["--config", file, *(f"--config.{key}={value}" for key, value in changes.items())]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["", *arguments])
-    parse_flags(values, arguments)
-    return values["config"].value
 
 
 def sweep_values(table: Table, data: Data, scale: str, user: Mapping[str, str]) -> tuple[list[int | None], list[str]]:
@@ -85,18 +67,15 @@ def check_runs(grid: Grid, folder: GridFolder, *, build: bool) -> dict[str, int]
         _check_split(unit, place, run.fraction, run.seed)
         learner = build_learner(config, grid.data.classes)
         check_step(config, learner.method, learner.network().context_stride)
-    if _data_ready(grid.data.name, data.dir, build=build):
+    if data_ready(grid.data.name, data.dir, build=build):
         for run, config in configs.items():
             parts = assemble(config)
             if not parts.split.test:
                 raise UserError(f"{parts.data_set.path} has no test images to evaluate on: build the complete data set")
-            _check_run_folder(folder.run(run.name), settings(parts))
+            check_run_folder(folder.run(run.name), settings(parts), "table")
     if build:
         open_runs = [config for run, config in configs.items() if folder.state(run.name) != FINISHED]
-        models = {(config.model.backbone, config.model.pretrained): config.model for config in open_runs}
-        for _, model in sorted(models.items(), key=lambda item: item[0]):
-            if model.pretrained:
-                find_file(model)  # downloads it, where it comes from the hub
+        fetch_weights(open_runs)
     return {run.name: config.train.steps for run, config in configs.items()}
 
 
@@ -118,30 +97,3 @@ def _check_split(unit: Unit, place: str, fraction: str, seed: int) -> None:
             f"--seeds {seed}: {place} lists labelled {unit.name}s for the seeds {', '.join(unit.labelled)} only: "
             "choose from these"
         )
-
-
-def _data_ready(name: str, data_dir: str, *, build: bool) -> bool:
-    """Whether the data set can be opened, once it is built where that is allowed; one that needs a download always."""
-    if not builds_itself(name) or is_built(data_dir, name):
-        return True  # a missing one is told by whoever opens it
-    if build:
-        from data_pipelines.build import build as build_data_set  # slow to import, and rarely needed
-
-        build_data_set(name, None, data_dir)
-    return build
-
-
-def _check_run_folder(path: Path, current: dict) -> None:
-    """Raises UserError where a run folder holds a run with other settings than `current`."""
-    if not (path / "config.json").is_file():
-        return
-    stored = read_json(path / "config.json")
-    check_resumable(stored, current, path)
-    for key in sorted(SHARED):  # may change in one run, but not between the runs of a table
-        section, name = key.split(".")
-        was, now = stored[section][name], current[section][name]
-        if was != now:
-            raise UserError(
-                f"{path} holds a run with config.{key}={was!r}, not {now!r}; the runs of a table must agree on it: "
-                "give another --workdir"
-            )

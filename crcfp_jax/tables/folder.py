@@ -1,84 +1,22 @@
-"""A grid's folder: where everything lies, what state each run is in, and the locks that keep processes apart."""
+"""A grid's folder: the runs ever asked for in it, and what they share."""
 
-import json
-import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import read_json, user_error_on_write, write_json_atomic
-from crcfp_jax.common.lock import Lock
+from crcfp_jax.common.files import read_json, write_json_atomic
 from crcfp_jax.config import CHANGEABLE
-from crcfp_jax.tables.grid import Grid, Run
-
-# A run may be resumed with another value of these, but runs of one table must agree on them.
-SHARED = {"train.steps", "model.pretrained", "evaluation.every"}
-FINISHED, RESUMABLE, FAILED, TO_DO = "finished", "resumable", "failed before", "to do"
+from crcfp_jax.queue.folder import SHARED, QueueFolder
+from crcfp_jax.tables.grid import Grid
 
 
-class GridFolder:
-    """The paths below `workdir`, and what they hold. Nothing is made before it is written."""
+class GridFolder(QueueFolder):
+    """A queue's folder with grid.json."""
 
     def __init__(self, workdir: Path):
-        self.workdir = workdir
+        super().__init__(workdir, "runs")
         self.description = workdir / "grid.json"
-        self.durations = workdir / "durations.jsonl"
-
-    def run(self, name: str) -> Path:
-        return self.workdir / "runs" / name
-
-    def log(self, name: str) -> Path:
-        return self.workdir / "logs" / f"{name}.log"
-
-    def failure(self, name: str) -> Path:
-        return self.workdir / "failures" / f"{name}.json"
-
-    def result(self, name: str) -> dict[str, Any] | None:
-        """What result.json of a finished run holds; None for any other."""
-        path = self.run(name) / "result.json"
-        return read_json(path) if path.is_file() else None
-
-    def state(self, name: str) -> str:
-        """FINISHED, FAILED, RESUMABLE or TO_DO."""
-        if (self.run(name) / "result.json").is_file():
-            return FINISHED
-        if self.failure(name).is_file():
-            return FAILED
-        return RESUMABLE if self.checkpoint(name) else TO_DO
-
-    def checkpoint(self, name: str) -> int:
-        """The step of the newest checkpoint; 0 where there is none."""
-        saved = self.run(name) / "checkpoints"
-        return max((int(path.name) for path in saved.glob("*") if path.name.isdigit()), default=0)
-
-    def step(self, name: str) -> int:
-        """The step of the last whole line of metrics.jsonl; 0 where there is none."""
-        with suppress(OSError), open(self.run(name) / "metrics.jsonl", "rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 65536))
-            for line in reversed(file.read().split(b"\n")[:-1]):
-                with suppress(ValueError, TypeError, KeyError):
-                    return int(json.loads(line)["step"])
-        return 0
-
-    def add_duration(self, run: Run, seconds: float) -> None:
-        """Notes how long a sitting of `run` took."""
-        line = json.dumps({"name": run.name, "seconds": round(seconds, 1)}) + "\n"
-        with user_error_on_write(self.durations), open(self.durations, "a") as file:
-            file.write(line)
-
-    def sittings(self) -> dict[str, float]:
-        """Name of a run -> seconds that its noted sittings took together."""
-        seconds: dict[str, float] = {}
-        if self.durations.is_file():
-            for text in self.durations.read_text().splitlines():
-                with suppress(ValueError, TypeError, KeyError):  # a line cut short by a full disk or a kill
-                    line = json.loads(text)
-                    seconds[line["name"]] = seconds.get(line["name"], 0.0) + line["seconds"]
-        return seconds
 
     def check(self, grid: Grid) -> None:
         """Raises UserError where the folder holds another grid than `grid`."""
@@ -127,14 +65,6 @@ class GridFolder:
                 "commands": list(commands),
             }
             write_json_atomic(self.description, content)
-
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Keeps other processes from changing what all shards share."""
-        with Lock(self.workdir / ".lock") as lock:
-            while not lock.take():
-                time.sleep(0.05)
-            yield
 
 
 def setting_words(grid: Grid) -> list[str]:

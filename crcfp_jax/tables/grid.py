@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import crcfp_jax
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.queue.child import ROOT
 from crcfp_jax.tables.definitions import ALIASES, DATA, METHOD_OF, SYSTEMS, TABLES, Data, Sweep, Table
 from data_pipelines.splits import ALL
 
-ROOT = Path(crcfp_jax.__file__).resolve().parents[1]
 DEFINING = {key for system in SYSTEMS.values() for key in system.settings}
 OWN = {"method": "--methods", "fraction": "--fractions", "seed": "--seeds", "data.name": "--data"}
 
@@ -31,6 +30,11 @@ class Run:
         """What a line of progress calls it."""
         sweep = self.name.removeprefix(f"{self.system}-").partition("-")[0] if self.value is not None else ""
         return " ".join(filter(None, (self.system, sweep, self.fraction, f"seed {self.seed}")))
+
+    @property
+    def kind(self) -> tuple[str, int | None]:
+        """What tells how long it takes."""
+        return self.system, self.value
 
     def row(self) -> dict[str, str | int | None]:
         """As grid.json holds it."""

@@ -10,8 +10,8 @@ import pytest
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.methods.systems.registry import METHODS
+from crcfp_jax.queue.check import load_config
 from crcfp_jax.tables.__main__ import command_line, main, make_parser
-from crcfp_jax.tables.check import load_config
 from crcfp_jax.tables.definitions import ALIASES, DATA, METHOD_OF, SYSTEMS, TABLES
 from crcfp_jax.tables.grid import (
     Grid,

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from quick_compilation import FLAGS
 
-from crcfp_jax.tables.stop import Stop
-
 ROOT = Path(__file__).parents[3]
 
 # A run of 20 steps that saves on SIGTERM, as crcfp_jax.main does. Files beside runs/ say what shall happen: 'slow',
@@ -204,16 +202,6 @@ def test_shards_divide_the_grid_and_share_the_table(grid, tmp_path):
     assert code == other_code == 0
     assert "[1/1] supervised" in output and "[1/2] cac" in other_output and "[2/2] crcfp" in other_output
     assert {row["n"] for row in table(work).values()} == {"1"} and not (work / "clash").exists()
-
-
-def test_a_signal_that_is_ignored_stays_so():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-    try:
-        with Stop().listening() as stop:
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert not stop and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
 
 TINY = (

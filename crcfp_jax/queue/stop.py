@@ -1,4 +1,4 @@
-"""How a grid is asked to stop: SIGTERM, SIGINT (Ctrl-C) or SIGHUP (the terminal is closed)."""
+"""How a queue is asked to stop: SIGTERM, SIGINT (Ctrl-C) or SIGHUP (the terminal is closed)."""
 
 import signal
 from collections.abc import Iterator
