@@ -55,9 +55,11 @@ def export_run(
         raise UserError(f"{workdir} is not a run folder (no config.json): give the --workdir of a training run")
     parts, variables, step = restore_variables(workdir)
     result = _read_result(workdir, parts, step)
+    tested = workdir / "crossvalidation.json"  # beside a model that was trained on everything
+    crossvalidation = read_json(tested) if tested.is_file() else None
     variables = inference_variables(variables)
     with user_error_on_read(parts.data_set):
-        card = describe_run(parts, step, result, name=output.name, licence=licence)
+        card = describe_run(parts, step, result, name=output.name, licence=licence, crossvalidation=crossvalidation)
     with _output_folder(output, overwrite=overwrite) as folder:
         size = (1 + onnx) * sum(leaf.nbytes for leaf in jax.tree.leaves(variables)) + ROOM
         check_space(output.parent, size, what="the model", option="--output")

@@ -104,9 +104,9 @@ def _training(card: Mapping[str, Any]) -> str:
 
 
 def _figures(card: Mapping[str, Any]) -> str:
-    metrics, data = card["metrics"], card["data"]
+    metrics, data, tested = card["metrics"], card["data"], _cross_validated(card)
     if metrics is None:
-        return "## Figures\n\nNone: the data set has no test images."
+        return f"## Figures\n\n{tested}None on test images: the data set has none of its own."
     rows = [
         f"| {name} | " + " | ".join(_figure(row[key]) for key in ("iou", "dice", "precision", "recall")) + " |"
         for name, row in metrics["per_class"].items()
@@ -115,7 +115,7 @@ def _figures(card: Mapping[str, Any]) -> str:
         [
             "## Figures",
             "",
-            f"On the {metrics['images']} test tiles of {data['name']}, every labelled pixel once; of the run's "
+            f"{tested}On the {metrics['images']} test tiles of {data['name']}, every labelled pixel once; of the run's "
             f"checkpoints {_SELECTIONS[card['selection']]}. **They hold for these images only**: other hospitals, "
             "stains, scanners and tissues can be far worse. Look at pictures of your own before you count.",
             "",
@@ -126,6 +126,23 @@ def _figures(card: Mapping[str, Any]) -> str:
             "",
             f"In percent. Accuracy {_figure(metrics['accuracy'])}.",
         ]
+    )
+
+
+def _cross_validated(card: Mapping[str, Any]) -> str:
+    """On models of the same settings, tested on patients that they had not seen; empty without such figures."""
+    tested = card.get("crossvalidation")
+    if tested is None:
+        return ""
+    figures = []
+    for name, word in (("mean_iou", "mIoU"), ("mean_dice", "Dice")):
+        ends = tested["intervals"][name]
+        reach = f" ({tested['level']:.0%} interval {ends[0]:.1f} to {ends[1]:.1f})" if ends else ""
+        figures.append(f"{word} {_figure(tested[name])}{reach}")
+    return (
+        f"Cross-validated: {', '.join(figures)}. Of {tested['folds']} models of the same settings, each of the "
+        f"{tested['patients']} annotated patients was tested by one that had not seen it; this model has seen all of "
+        "them.\n\n"
     )
 
 

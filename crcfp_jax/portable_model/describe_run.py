@@ -24,7 +24,13 @@ MEASURED = ("mean_iou", "mean_dice", "accuracy", "per_class", "confusion_matrix"
 
 
 def describe_run(
-    parts: Parts, step: int, result: Mapping[str, Any] | None, *, name: str, licence: str | None
+    parts: Parts,
+    step: int,
+    result: Mapping[str, Any] | None,
+    *,
+    name: str,
+    licence: str | None,
+    crossvalidation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The entries of card.json that don't depend on the exported files, as JSON.
 
@@ -34,11 +40,13 @@ def describe_run(
         result: the run's result.json, or None where it had no test images.
         name: of the model.
         licence: that the exporter chose, or None.
+        crossvalidation: figures of the same settings on patients that were left out, which name none of them.
     """
     config, network, data_set = parts.config, parts.network(), parts.data_set
     family = find_family(config.model.backbone)
     published = family.published.get(config.model.pretrained)
-    return {
+    tested = {} if crossvalidation is None else {"crossvalidation": dict(crossvalidation)}
+    return tested | {
         "format": FORMAT,
         "name": name,
         "classes": [{"name": info.name, "colour": list(info.colour)} for info in data_set.classes],

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -52,13 +53,19 @@ def fetch_weights(configs: Iterable[ConfigDict]) -> None:
             find_file(model)
 
 
-def check_run_folder(path: Path, current: dict, whole: str) -> None:
-    """Raises UserError where a run folder holds a run with other settings than `current`; `whole`: what it is of."""
-    if not (path / "config.json").is_file():
-        return
-    stored = read_json(path / "config.json")
-    check_resumable(stored, current, path)
-    for key in sorted(SHARED):  # may change in one run, but not between the runs of a queue
+def check_run_folder(path: Path, current: Mapping[str, Any], whole: str) -> None:
+    """Raises UserError where a run folder holds a run with other settings than `current`; see `check_settings`."""
+    if (path / "config.json").is_file():
+        check_settings(read_json(path / "config.json"), current, path, whole)
+
+
+def check_settings(stored: dict[str, Any], current: Mapping[str, Any], path: Path, whole: str) -> None:
+    """Raises UserError where what is stored in `path` has other settings than `current`; `whole`: what it is part of.
+
+    Settings that may change in one run, but not between runs that are compared, are among them.
+    """
+    check_resumable(stored, dict(current), path)
+    for key in sorted(SHARED):
         section, name = key.split(".")
         was, now = stored[section][name], current[section][name]
         if was != now:

@@ -13,7 +13,8 @@ def known_durations(folder: QueueFolder, runs: Iterable[Task]) -> dict[Task, flo
     durations = {}
     for run in runs:
         if folder.state(run.name) == FINISHED:
-            durations[run] = max(sittings.get(run.name, 0.0), folder.result(run.name)["seconds"])
+            trained = (folder.result(run.name) or {}).get("seconds", 0.0)
+            durations[run] = max(sittings.get(run.name, 0.0), trained)
     return durations
 
 

@@ -43,9 +43,13 @@ class QueueFolder:
         path = self.run(name) / "result.json"
         return read_json(path) if path.is_file() else None
 
+    def finished(self, name: str) -> bool:
+        """Whether a run has ended in order."""
+        return (self.run(name) / "result.json").is_file()
+
     def state(self, name: str) -> str:
         """FINISHED, FAILED, RESUMABLE or TO_DO."""
-        if (self.run(name) / "result.json").is_file():
+        if self.finished(name):
             return FINISHED
         if self.failure(name).is_file():
             return FAILED

@@ -117,9 +117,11 @@ class Work:
     def _outcome(self, run: Task, code: int, child: Child) -> str:
         """Notes a failure, or that there is none any more; returns what to tell."""
         failure = self._folder.failure(run.name)
-        result = self._folder.result(run.name)
-        if result is not None:
+        if self._folder.finished(run.name):
             failure.unlink(missing_ok=True)
+            result = self._folder.result(run.name)
+            if result is None:
+                return "trained"
             return f"mIoU {result['mean_iou']:.1f}" if result["mean_iou"] is not None else "mIoU -"
         if self._stop:
             return f"stopped, saved at step {self._folder.checkpoint(run.name)}"

@@ -332,6 +332,21 @@ def test_a_run_older_than_the_pixel_size_opens_at_the_scale_that_it_had(run, tmp
     jax.tree.map(np.testing.assert_array_equal, variables, restore_variables(run)[1])
 
 
+def test_the_card_tells_of_a_cross_validation_and_of_no_patient(model, run):
+    parts, step = restore_variables(run)[::2]
+    result = json.loads((run / "result.json").read_text()) | {"per_image": [{"image": "slide1", "patient": "Jane"}]}
+    tested = {
+        "folds": 5, "patients": 8, "level": 0.95, "mean_iou": 65.34, "mean_dice": 78.0,
+        "intervals": {"mean_iou": [58.01, 71.98], "mean_dice": None},
+    }  # fmt: skip
+    plain = describe_run(parts, step, result, name="x", licence=None)
+    assert "crossvalidation" not in plain and "Jane" not in json.dumps(plain)
+    card = describe_run(parts, step, None, name="x", licence=None, crossvalidation=tested)
+    text = card_text(json.loads((model / "card.json").read_text()) | card)
+    assert "Cross-validated: mIoU 65.3 (95% interval 58.0 to 72.0), Dice 78.0. Of 5 models of the same" in text
+    assert "each of the 8 annotated patients was tested by one that had not seen it" in text
+
+
 def test_the_card_tells_the_range_of_resolutions_trained_on(model, run):
     parts, _, _ = restore_variables(run)
     finer = tuple(dataclasses.replace(record, microns_per_pixel=0.25) for record in parts.split.labelled)
