@@ -23,11 +23,18 @@ class AreaCount:
         self.pixels = np.zeros(num_classes, np.int64)
         self.not_analysed = 0
 
-    def add(self, classes: UInt8[np.ndarray, "rows width"]) -> None:
-        """Counts some rows."""
+    def add(self, classes: UInt8[np.ndarray, "..."]) -> None:
+        """Counts some pixels."""
         for number in range(len(self.pixels)):
             self.pixels[number] += np.count_nonzero(classes == number)
         self.not_analysed += int(np.count_nonzero(classes == NOT_ANALYSED))
+
+    def describe(self, classes: Sequence[ClassInfo], millimetres2: float) -> dict[str, dict[str, int | float]]:
+        """Pixels, mm² and share of each class by its name; `millimetres2` is the area of a pixel."""
+        return {
+            info.name: {"pixels": pixels, "mm2": pixels * millimetres2, "share": share}
+            for info, pixels, share in zip(classes, self.pixels.tolist(), self.shares, strict=True)
+        }
 
     @property
     def shares(self) -> list[float]:
@@ -52,7 +59,7 @@ class AreaWriter:
 
     def finish(self) -> None:
         """Writes the file."""
-        millimetres2 = (self._grid.microns_per_pixel / 1000) ** 2  # of a pixel
+        millimetres2 = self._grid.millimetres2
         names = [info.name for info in self._classes]
         with open(self._path, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)

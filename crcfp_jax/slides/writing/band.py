@@ -29,3 +29,8 @@ class OutputGrid:
     width: int
     scale: tuple[float, float]  # slide pixels per output pixel: y, x
     microns_per_pixel: float  # of an output pixel
+
+    @property
+    def millimetres2(self) -> float:
+        """Area of an output pixel."""
+        return (self.microns_per_pixel / 1000) ** 2
