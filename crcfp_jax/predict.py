@@ -42,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     known = ", ".join(f"{name} ({row.help})" for name, row in FORMATS.items())
     default = ",".join(default_formats())
     add("--formats", default=default, help=f"what to write, of {known}; default: {default}")
+    add("--regions", type=Path, help="annotations, or a folder of them named after the inputs: areas in each Region*")
     add("--overwrite", action="store_true", help="make results again that are there with other settings")
     return parser
 

@@ -13,10 +13,11 @@ from data_pipelines.reading.open import is_slide_file
 
 @dataclass(frozen=True)
 class Input:
-    """A picture and the name of its folder of results, a relative path."""
+    """A picture, the name of its folder of results, a relative path, and what was drawn on it."""
 
     path: Path
     name: str
+    regions: Path | None = None  # the file whose regions are counted on their own
 
 
 def find_inputs(words: Sequence[str], output: Path) -> list[Input]:

@@ -11,6 +11,7 @@ from crcfp_jax.common.command import user_line
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.portable_model.folder import load_model
 from crcfp_jax.slides.formats import need_uncertainty
+from crcfp_jax.slides.frames import fingerprint, match_regions
 from crcfp_jax.slides.inputs import Input, find_inputs
 from crcfp_jax.slides.one_slide import Predictor, predict_picture
 from crcfp_jax.slides.options import Options
@@ -30,6 +31,9 @@ def predict_all(given: Namespace, formats: tuple[str, ...]) -> int:
         UserError: an option, the model or the output folder can't be used, or an input names nothing.
     """
     pictures = find_inputs(given.inputs, given.output)
+    left_out: list[str] = []
+    if given.regions is not None:
+        pictures, left_out = match_regions(pictures, given.regions)
     model = load_model(given.model)
     card = model.card
     options = Options(
@@ -43,11 +47,18 @@ def predict_all(given: Namespace, formats: tuple[str, ...]) -> int:
     devices = jax.local_devices()
     predictor = Predictor(card, model.predictor(devices, uncertainty=need_uncertainty(formats)), len(devices))
     settings = {"model": card.digest} | options.settings()
-    folders = ResultFolders(given.output, settings, overwrite=given.overwrite)
+    folders = ResultFolders(
+        given.output,
+        settings,
+        own=lambda picture: {"--regions": fingerprint(picture.regions)},
+        overwrite=given.overwrite,
+    )
     with (
         Summary(given.output, card.classes, len(pictures)) as summary,
         ThreadPoolExecutor(min(READERS, os.cpu_count() or 1), "read") as pool,
     ):
+        for sentence in left_out:
+            summary.note(sentence)
         for picture in pictures:
             _predict(predictor, picture, folders, options, pool, summary)
     return summary.exit_code
@@ -69,7 +80,7 @@ def _predict(
                     summary.busy(picture)
                 return
             with summary.progress(picture) as advance:
-                result = predict_picture(predictor, picture.path, folder, options, pool=pool, advance=advance)
+                result = predict_picture(predictor, picture, folder, options, pool=pool, advance=advance)
             result = folders.finish(folder, picture, result)
         summary.done(picture, result)
     except Exception as error:  # one bad picture must not cost a night's others

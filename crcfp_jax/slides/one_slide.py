@@ -12,11 +12,14 @@ from crcfp_jax.common.files import check_space, user_error_on_write
 from crcfp_jax.portable_model.card import Card
 from crcfp_jax.slides.engine import Forward, Timing, predict_canvas
 from crcfp_jax.slides.formats import FORMATS, need_uncertainty
+from crcfp_jax.slides.frames import read_frames
+from crcfp_jax.slides.inputs import Input
 from crcfp_jax.slides.options import Options
 from crcfp_jax.slides.plan import SlidePlan, caveats, plan_picture
 from crcfp_jax.slides.strips import slab_height
 from crcfp_jax.slides.writing.areas import AreaCount
 from crcfp_jax.slides.writing.band import OutputGrid
+from crcfp_jax.slides.writing.frame_areas import FrameAreaWriter
 from crcfp_jax.slides.writing.mask import PNG_PIXELS
 from crcfp_jax.slides.writing.output import Output, Writer
 from data_pipelines.reading.open import open_slide
@@ -33,7 +36,7 @@ class Predictor:
 
 def predict_picture(
     predictor: Predictor,
-    path: Path,
+    picture: Input,
     folder: Path,
     options: Options,
     *,
@@ -44,7 +47,7 @@ def predict_picture(
 
     Args:
         predictor: a model on its devices.
-        path: the picture.
+        picture: what is predicted.
         folder: an empty folder.
         options: how.
         pool: threads that read.
@@ -54,15 +57,19 @@ def predict_picture(
         What result.json says of the picture: JSON.
 
     Raises:
-        UserError: the picture can't be read, nothing tells its pixel size, or the disk is full.
+        UserError: the picture or its regions can't be read, nothing tells its pixel size, or the disk is full.
     """
     started = time.perf_counter()
     with ExitStack() as stack:
-        plan = plan_picture(stack.enter_context(open_slide(path)), predictor.card, options)
+        plan = plan_picture(stack.enter_context(open_slide(picture.path)), predictor.card, options)
+        frames, notes = ([], []) if picture.regions is None else read_frames(picture.regions, plan.slide.size)
+        frame_areas = FrameAreaWriter(folder, plan.grid, predictor.card.classes, frames)
         size = _size_in_the_making(plan.grid, options, len(predictor.card.classes))
         check_space(folder.parent, size, what="making the results", option="--output")
         with user_error_on_write(folder.parent):
             writers = _open_writers(stack, folder, plan, predictor.card, options)
+        if frames:
+            writers.append(frame_areas)
         size = (plan.view.size[0], plan.view.size[1])
         output = Output(size, plan.grid, plan.tissue, writers, num_classes=len(predictor.card.classes))
         advance(0, plan.count)
@@ -82,7 +89,9 @@ def predict_picture(
             )
             output.finish()
     files = sorted(file.name for file in folder.iterdir())
-    return _describe_result(plan, predictor.card, options, output.areas, files, timing, time.perf_counter() - started)
+    result = _describe_result(plan, predictor.card, options, output.areas, files, timing, time.perf_counter() - started)
+    result["input"]["notes"] += notes
+    return result | {"regions": frame_areas.describe()}
 
 
 def _size_in_the_making(grid: OutputGrid, options: Options, classes: int) -> int:
@@ -105,7 +114,6 @@ def _open_writers(stack: ExitStack, folder: Path, plan: SlidePlan, card: Card, o
 def _describe_result(
     plan: SlidePlan, card: Card, options: Options, count: AreaCount, files: list[str], timing: Timing, seconds: float
 ) -> dict[str, Any]:
-    millimetres2 = (plan.grid.microns_per_pixel / 1000) ** 2  # of a pixel
     of = len(plan.tiling.tops) * len(plan.tiling.lefts)
     megapixels = plan.view.size[0] * plan.view.size[1] / 1e6 * plan.count / of
     return {
@@ -120,10 +128,7 @@ def _describe_result(
             "files": files,
         },
         "tissue_share": None if plan.tissue is None else plan.tissue.share,
-        "areas": {
-            info.name: {"pixels": pixels, "mm2": pixels * millimetres2, "share": share}
-            for info, pixels, share in zip(card.classes, count.pixels.tolist(), count.shares, strict=True)
-        },
+        "areas": count.describe(card.classes, plan.grid.millimetres2),
         "network": {"size": list(plan.view.size), "windows": plan.count, "of": of, "megapixels": megapixels},
         "timing": {
             "seconds": seconds,

@@ -1,7 +1,7 @@
 """Folders of results, one a picture: made aside, put in place by one rename, kept apart between processes."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,13 @@ def read_result(path: Path) -> dict[str, Any]:
         given, timing = result["input"], result["timing"]
         height, width = given["size"]
         numbers = [height, width, given["microns_per_pixel"], timing["seconds"], timing["megapixels_per_second"]]
-        numbers += [area[key] for area in result["areas"].values() for key in ("mm2", "share")]
+        regions = result.get("regions", [])
+        areas = [result["areas"], *(region["areas"] for region in regions)]
+        numbers += [area[key] for part in areas for area in part.values() for key in ("mm2", "share")]
+        numbers += [number for region in regions for number in (region["region"], region["not_analysed"]["mm2"])]
         numbers += [] if result["tissue_share"] is None else [result["tissue_share"]]
         whole = isinstance(result["settings"], dict) and all(isinstance(number, int | float) for number in numbers)
+        whole = whole and all(isinstance(region["name"], str) for region in regions)
         if not whole or not given["identity"]:
             raise TypeError
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -50,17 +54,26 @@ def read_result(path: Path) -> dict[str, Any]:
 class ResultFolders:
     """The results below one output folder; several processes may work on it at once."""
 
-    def __init__(self, output: Path, settings: Mapping[str, Any], *, overwrite: bool):
+    def __init__(
+        self,
+        output: Path,
+        settings: Mapping[str, Any],
+        *,
+        own: Callable[[Input], Mapping[str, Any]] = lambda picture: {},
+        overwrite: bool,
+    ):
         """Args:
             output: made if it doesn't exist.
             settings: what all results here are made with, JSON.
+            own: gives the settings that a picture has besides, JSON.
             overwrite: make results again that are there with other settings or of another picture.
 
         Raises:
             UserError: the folder can't be written.
         """
-        self._output, self._settings, self._overwrite = output, dict(settings), overwrite
-        self._identities: dict[str, dict[str, Any]] = {}  # by name; as the pictures were before they were read
+        self._output, self._settings, self._own, self._overwrite = output, dict(settings), own, overwrite
+        # By name: identity and settings, as the pictures and what belongs to them were before they were read.
+        self._begun: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
         with Lock(output / ".locks" / ".writable"):
             pass
 
@@ -89,7 +102,7 @@ class ResultFolders:
         raise UserError(f"{path.parent} was made {difference}: give --overwrite or another --output")
 
     def _difference(self, result: Mapping[str, Any], picture: Input) -> str | None:
-        for key, value in self._settings.items():
+        for key, value in self._settings_of(picture).items():
             if (stored := result["settings"].get(key)) != value:
                 return f"with {key} {stored!r}, now {value!r}"
         try:
@@ -97,6 +110,9 @@ class ResultFolders:
         except OSError:
             return None  # the picture has gone; its results are as good as before
         return None if same else f"of another file than {picture.path}"
+
+    def _settings_of(self, picture: Input) -> dict[str, Any]:
+        return self._settings | dict(self._own(picture))
 
     @contextmanager
     def claimed(self, picture: Input) -> Iterator[Path | None]:
@@ -118,7 +134,7 @@ class ResultFolders:
                 yield None
                 return
             try:
-                self._identities[picture.name] = identity(picture.path)
+                self._begun[picture.name] = identity(picture.path), self._settings_of(picture)
             except OSError as error:
                 raise UserError(f"cannot read {describe_os_error(error, picture.path)}") from error
             with staged_folder(final, RESULT) as part:
@@ -128,18 +144,21 @@ class ResultFolders:
         """Writes the result that makes a folder complete, and returns it.
 
         Raises:
-            UserError: the picture is not the one that it was when `claimed` began.
+            UserError: the picture, or a file of its settings, is not the one that it was when `claimed` began.
         """
-        before = self._identities.pop(picture.name)
+        before, settings = self._begun.pop(picture.name)
         try:
             changed = identity(picture.path) != before
         except OSError:
             changed = True
         if changed:
             raise UserError(f"{picture.path} changed while it was predicted: run the command again")
+        for key, value in self._settings_of(picture).items():
+            if value != settings[key]:
+                raise UserError(f"{picture.path}: {key} changed while it was predicted: run the command again")
         result = {
             "input": {"path": str(picture.path.resolve()), "identity": before} | result["input"],
-            "settings": self._settings,
+            "settings": settings,
         } | {key: value for key, value in result.items() if key != "input"}
         write_json_atomic(part / RESULT, result)
         return result

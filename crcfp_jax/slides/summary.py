@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
@@ -21,6 +22,7 @@ from crcfp_jax.slides.inputs import Input
 from crcfp_jax.slides.result_folders import RESULT, read_result
 
 MOST_ROWS = 50  # of the table on the terminal; summary.csv holds all
+MOST_REGIONS = 10  # of a picture there; areas_by_region.csv holds all
 LOG_WIDTH = 160  # characters, where the output is no terminal, which would be taken for a narrow one
 
 
@@ -37,7 +39,8 @@ class Row:
 class Summary:
     """The pictures of one command, as they come. Use it as a context manager: its end prints and writes the summary.
 
-    summary.csv holds the other results below the output too, since other commands may have made them.
+    summary.csv holds the other results below the output too, since other commands may have made them; where any has
+    regions, summary_by_region.csv holds these.
     """
 
     def __init__(self, output: Path, classes: Sequence[ClassInfo], count: int, *, console: Console | None = None):
@@ -56,8 +59,12 @@ class Summary:
             if row.state == "failed":
                 told = f"failed: {row.name}: {row.error}"
                 self._console.print(told, style="red", highlight=False, markup=False, soft_wrap=True)
-        if self._rows:  # last: a full disk must not hide what was told
-            write_atomic(self._output / "summary.csv", self._csv().encode())
+        if not self._rows:
+            return
+        rows = [*self._rows, *self._others()]  # last: a full disk must not hide what was told
+        write_atomic(self._output / "summary.csv", self._csv(rows).encode())
+        if any(_regions(row) for row in rows):
+            write_atomic(self._output / "summary_by_region.csv", self._csv_by_region(rows).encode())
 
     @property
     def exit_code(self) -> int:
@@ -80,7 +87,11 @@ class Summary:
             f"device busy {100 * timing['device_busy']:.0f} %",
         )
         for note in result["input"]["notes"]:
-            self._console.print(f"  note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+            self.note(note)
+
+    def note(self, told: str) -> None:
+        """Something a user should know that is no failure."""
+        self._console.print(f"  note: {told}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def skipped(self, picture: Input, result: dict[str, Any]) -> None:
         """A picture was predicted before."""
@@ -108,24 +119,32 @@ class Summary:
             return
         table = Table("input", "pixels", "µm/px", "tissue", box=None, header_style="bold", pad_edge=False)
         for name in (*(info.name for info in self._classes), "mm²", "time"):
-            table.add_column(name, justify="right")
+            table.add_column(Text(name), justify="right")
         for row in rows[:MOST_ROWS]:
             result = row.result
             height, width = result["input"]["size"]
-            tissue, areas = result["tissue_share"], result["areas"]
-            analysed = sum(areas[info.name]["mm2"] for info in self._classes)
+            tissue = result["tissue_share"]
             table.add_row(
-                row.name,
+                Text(row.name),
                 f"{width} x {height}",
                 f"{result['input']['microns_per_pixel']:.3g}",
                 "-" if tissue is None else f"{100 * tissue:.0f} %",
-                *(f"{100 * areas[info.name]['share']:.1f} %" for info in self._classes),
-                f"{analysed:.3g}",
+                *self._shares(result["areas"]),
                 duration(result["timing"]["seconds"]) if row.state == "done" else row.state,
             )
+            regions = _regions(row)
+            for region in regions[:MOST_REGIONS]:
+                table.add_row(Text(f"  {_region_name(region)}"), "", "", "", *self._shares(region["areas"]), "")
+            if len(regions) > MOST_REGIONS:
+                table.add_row(f"  and {len(regions) - MOST_REGIONS} more in areas_by_region.csv")
         self._console.print(table)
         if len(rows) > MOST_ROWS:
-            self._console.print(f"and {len(rows) - MOST_ROWS} more in {self._output / 'summary.csv'}")
+            self._console.print(f"and {len(rows) - MOST_ROWS} more in {self._output / 'summary.csv'}", markup=False)
+
+    def _shares(self, areas: Mapping[str, Mapping[str, int | float]]) -> list[str]:
+        """The cells of each class and of the area analysed."""
+        analysed = sum(areas[info.name]["mm2"] for info in self._classes)
+        return [*(f"{100 * areas[info.name]['share']:.1f} %" for info in self._classes), f"{analysed:.3g}"]
 
     def _others(self) -> Iterator[Row]:
         """The results below the output that this command has not named."""
@@ -136,30 +155,69 @@ class Summary:
                 with suppress(UserError):  # another process may be replacing it, or it is not of this project
                     yield Row(name, "done before", read_result(path))
 
-    def _csv(self) -> str:
-        text = io.StringIO()
-        names = [info.name for info in self._classes]
-        columns = ["input", "state", "height", "width", "microns_per_pixel", "tissue_share", "analysed_mm2"]
-        columns += [f"{name}_mm2" for name in names] + [f"{name}_share" for name in names]
+    def _csv(self, rows: Sequence[Row]) -> str:
+        columns = ["input", "state", "height", "width", "microns_per_pixel", "tissue_share", *self._area_columns()]
         columns += ["seconds", "megapixels_per_second", "error"]
-        table = csv.DictWriter(text, columns, lineterminator="\n")
-        table.writeheader()
-        for row in (*self._rows, *self._others()):
-            cells = {"input": row.name, "state": row.state, "error": row.error}
-            table.writerow(cells | ({} if row.result is None else _figures(row.result, names)))
-        return text.getvalue()
+        return _csv_text(
+            columns,
+            (
+                {"input": row.name, "state": row.state, "error": row.error}
+                | ({} if row.result is None else _figures(row.result) | self._areas(row.result["areas"]))
+                for row in rows
+            ),
+        )
+
+    def _csv_by_region(self, rows: Sequence[Row]) -> str:
+        columns = ["input", "region", "name", *self._area_columns(), "not_analysed_mm2"]
+        return _csv_text(
+            columns,
+            (
+                {"input": row.name, "region": region["region"], "name": region["name"]}
+                | self._areas(region["areas"])
+                | {"not_analysed_mm2": region["not_analysed"]["mm2"]}
+                for row in rows
+                for region in _regions(row)
+            ),
+        )
+
+    def _area_columns(self) -> list[str]:
+        return ["analysed_mm2", *(f"{info.name}_{key}" for key in ("mm2", "share") for info in self._classes)]
+
+    def _areas(self, areas: Mapping[str, Mapping[str, int | float]]) -> dict[str, int | float]:
+        """The cells of areas; those of a class that they haven't are left empty."""
+        return {"analysed_mm2": sum(area["mm2"] for area in areas.values())} | {
+            f"{info.name}_{key}": areas[info.name][key]
+            for info in self._classes
+            if info.name in areas
+            for key in ("mm2", "share")
+        }
 
 
-def _figures(result: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """The cells of a result; those of a class that it hasn't are left empty."""
-    areas, timing = result["areas"], result["timing"]
+def _csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def _regions(row: Row) -> list[dict[str, Any]]:
+    """Of a picture; none where it has no result, or one of an earlier version."""
+    return [] if row.result is None else row.result.get("regions", [])
+
+
+def _region_name(region: Mapping[str, Any]) -> str:
+    return f"region {region['region']}" + (f": {region['name']}" if region["name"] else "")
+
+
+def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
+    timing = result["timing"]
     height, width = result["input"]["size"]
     return {
         "height": height,
         "width": width,
         "microns_per_pixel": result["input"]["microns_per_pixel"],
         "tissue_share": result["tissue_share"],
-        "analysed_mm2": sum(area["mm2"] for area in areas.values()),
         "seconds": round(timing["seconds"], 2),
         "megapixels_per_second": round(timing["megapixels_per_second"], 4),
-    } | {f"{name}_{key}": areas[name][key] for name in classes if name in areas for key in ("mm2", "share")}
+    }

@@ -15,10 +15,10 @@ SIDE = 32
 MICRONS = 1.0  # per network pixel
 
 
-def make_model(folder, *, perturbations=(("dropout", 2),), side=SIDE, microns_per_pixel=MICRONS):
+def make_model(folder, *, classes=CLASSES, perturbations=(("dropout", 2),), side=SIDE, microns_per_pixel=MICRONS):
     """Writes a model folder whose predictions vary from place to place; returns the folder."""
     network = Network(
-        num_classes=len(CLASSES),
+        num_classes=len(classes),
         backbone="resnet18",
         decoder="v3plus",
         output_stride=16,
@@ -38,7 +38,7 @@ def make_model(folder, *, perturbations=(("dropout", 2),), side=SIDE, microns_pe
         "format": 1,
         "name": folder.name,
         "method": "crcfp" if perturbations else "supervised",
-        "classes": [{"name": name, "colour": list(colour)} for name, colour in CLASSES],
+        "classes": [{"name": name, "colour": list(colour)} for name, colour in classes],
         "microns_per_pixel": microns_per_pixel,
         "window": side,
         "overlap": 0.25,

@@ -1,6 +1,7 @@
 """Areas within frames that were drawn on a slide: how much of each frame every class covers."""
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import shapely
-from jaxtyping import Bool
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.slides.writing.areas import AreaCount
 from crcfp_jax.slides.writing.band import Band, OutputGrid
+from data_pipelines.annotations.painting import inside
+
+PIXELS = 2**22  # looked at together: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,17 @@ class FrameAreaWriter:
         self._path, self._grid, self._classes = folder / "areas_by_region.csv", grid, classes
         self.frames = tuple(frames)
         self.counts = [AreaCount(len(classes)) for _ in frames]
-        self._fills = [_Fill(frame.area, grid) for frame in frames]
+        self._boxes = [_pixels_around(frame.area, grid) for frame in frames]
 
     def write(self, band: Band) -> None:
         """Counts the band's pixels."""
-        for count, fill in zip(self.counts, self._fills, strict=True):
-            rows, columns, inside = fill.rows(band.top, len(band.classes))
-            count.add(band.classes[rows, columns][inside])
+        for frame, (top, left, bottom, right), count in zip(self.frames, self._boxes, self.counts, strict=True):
+            first, last = max(top, band.top), min(bottom, band.top + len(band.classes))
+            step = max(1, PIXELS // max(1, right - left))
+            for row in range(first, last, step):
+                rows = min(step, last - row)
+                part = band.classes[row - band.top : row - band.top + rows, left:right]
+                count.add(part[inside(frame.area, row, left, rows, right - left, self._grid.scale)])
 
     def finish(self) -> None:
         """Writes the file."""
@@ -76,36 +83,8 @@ class FrameAreaWriter:
         """There is nothing to give up."""
 
 
-class _Fill:
-    """The pixels whose centres lie in an area, some rows at a time: those left of an odd number of its borders."""
-
-    def __init__(self, area: shapely.Geometry, grid: OutputGrid):
-        self._width = grid.width
-        coordinates, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(area)), return_index=True)
-        x, y = (coordinates / grid.scale[::-1]).T
-        side = np.flatnonzero(ring[1:] == ring[:-1])  # from a corner to the next
-        side = side[y[side] != y[side + 1]]
-        self._x, self._y, self._slope = x[side], y[side], (x[side + 1] - x[side]) / (y[side + 1] - y[side])
-        ends = np.sort(np.stack([y[side], y[side + 1]]), axis=0)
-        # A side crosses the centres of these rows; one that ends on a centre, which the next begins on, counts once.
-        self._first, self._last = np.ceil(ends - 0.5).astype(np.int64)
-        self._columns = tuple(np.clip(np.ceil([x.min() - 0.5, x.max() - 0.5]), 0, grid.width).astype(np.int64).tolist())
-
-    def rows(self, top: int, height: int) -> tuple[slice, slice, Bool[np.ndarray, "rows columns"]]:
-        """Which of `height` rows from `top` on, which columns, and which of the pixels there lie inside."""
-        first, last = np.clip(self._first - top, 0, height), np.clip(self._last - top, 0, height)
-        crossing = np.flatnonzero(first < last)
-        if not len(crossing) or self._columns[0] == self._columns[1]:
-            return slice(0, 0), slice(0, 0), np.zeros((0, 0), bool)
-        first, last = first[crossing], last[crossing]
-        start, end = int(first.min()), int(last.max())
-        length = last - first
-        side = np.repeat(crossing, length)
-        row = np.arange(len(side)) + np.repeat(first - np.append(0, np.cumsum(length)[:-1]), length)
-        x = self._x[side] + (row + top + 0.5 - self._y[side]) * self._slope[side]
-        left, right = self._columns
-        column = np.clip(np.ceil(x - 0.5), left, right).astype(np.int64) - left
-        borders = np.zeros((end - start, right - left + 1), np.uint8)  # odd where inside and outside change
-        np.bitwise_xor.at(borders, (row - start, column), 1)
-        inside = np.bitwise_xor.accumulate(borders, axis=1)[:, :-1].view(bool)
-        return slice(start, end), slice(left, right), inside
+def _pixels_around(area: shapely.Geometry, grid: OutputGrid) -> tuple[int, int, int, int]:
+    """Top, left, bottom and right of the output's pixels that an area may cover; none where it lies beside them."""
+    left, top, right, bottom = np.array(area.bounds) / np.tile(grid.scale[::-1], 2)
+    ends = (math.floor(top), grid.height), (math.floor(left), grid.width), (math.ceil(bottom), grid.height)
+    return tuple(min(most, max(0, end)) for end, most in (*ends, (math.ceil(right), grid.width)))

@@ -130,6 +130,24 @@ def test_other_settings_or_another_picture_are_told_and_overwritten_only_if_aske
     assert other.finished(picture)["settings"] == {"--tile": 128}
 
 
+def test_settings_of_a_picture_of_its_own(tmp_path, picture):
+    output, own = tmp_path / "out", {"--regions": None}
+    folders = ResultFolders(output, {"--tile": 96}, own=lambda _: dict(own), overwrite=False)
+    make(ResultFolders(output, {"--tile": 96}, overwrite=False), picture)  # as before there were regions
+    assert folders.finished(picture)["settings"] == {"--tile": 96}
+    own["--regions"] = "a.geojson (1)"
+    with pytest.raises(UserError, match=r"was made with --regions None, now 'a\.geojson \(1\)': give --overwrite"):
+        folders.finished(picture)
+    again = ResultFolders(output, {"--tile": 96}, own=lambda _: dict(own), overwrite=True)
+    make(again, picture)
+    assert folders.finished(picture)["settings"] == {"--tile": 96, "--regions": "a.geojson (1)"}
+    own["--regions"] = "a.geojson (2)"
+    with pytest.raises(UserError) as error, again.claimed(picture) as folder:
+        own["--regions"] = "a.geojson (3)"
+        again.finish(folder, picture, FIGURES)
+    assert str(error.value) == f"{picture.path}: --regions changed while it was predicted: run the command again"
+
+
 def test_what_another_process_makes_is_left_to_it(tmp_path, picture):
     output = tmp_path / "out"
     folders = ResultFolders(output, {}, overwrite=False)
@@ -188,6 +206,7 @@ def test_what_another_process_has_just_made_is_not_made_again(tmp_path, picture)
         FIGURES | {"settings": {}},
         FIGURES | {"settings": {}, "input": FIGURES["input"] | {"identity": {"bytes": 1}}, "areas": {"tumour": 0.5}},
         FIGURES | {"settings": {}, "input": FIGURES["input"] | {"identity": {"bytes": 1}}, "tissue_share": "half"},
+        FIGURES | {"settings": {}, "input": FIGURES["input"] | {"identity": {"bytes": 1}}, "regions": [{"areas": {}}]},
     ],
 )
 def test_a_json_file_of_something_else_is_told(tmp_path, picture, content):

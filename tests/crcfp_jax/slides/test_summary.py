@@ -80,6 +80,48 @@ def test_results_of_other_commands_are_in_the_file_too(tmp_path):
     assert (rows[3]["tumour_mm2"], rows[3]["other_mm2"], rows[3]["analysed_mm2"]) == ("0.5", "", "1.0")
 
 
+def test_regions_follow_their_picture_and_have_a_file(tmp_path):
+    def region(number, name):
+        areas = {"tumour": {"pixels": 1, "mm2": 0.1, "share": 0.2}, "other": {"pixels": 4, "mm2": 0.4, "share": 0.8}}
+        return {"region": number, "name": name, "areas": areas, "not_analysed": {"pixels": 2, "mm2": 0.2}}
+
+    stored = RESULT | {"settings": {}, "input": RESULT["input"] | {"identity": {"bytes": 1}}}
+    store(tmp_path / "z.svs", stored | {"regions": [region(1, "")]})
+    console = Console(file=io.StringIO(), width=200)
+    with Summary(tmp_path, CLASSES, 2, console=console) as summary:
+        summary.note("b.svs: no regions")
+        summary.done(picture(tmp_path, "a.svs"), RESULT | {"regions": [region(1, "core [A"), region(2, "")]})
+        summary.done(picture(tmp_path, "b.svs"), RESULT | {"regions": [region(n + 1, "") for n in range(12)]})
+    lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+    assert lines[0] == "note: b.svs: no regions"
+    assert "region 1: core [A 20.0 % 80.0 % 0.5" in lines and "region 2 20.0 % 80.0 % 0.5" in lines
+    assert "region 10 20.0 % 80.0 % 0.5" in lines and "region 11 20.0 % 80.0 % 0.5" not in lines
+    assert "and 2 more in areas_by_region.csv" in lines
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "summary_by_region.csv").read_text())))
+    assert [row["input"] for row in rows] == ["a.svs"] * 2 + ["b.svs"] * 12 + ["z.svs"]
+    assert rows[0] == {
+        "input": "a.svs",
+        "region": "1",
+        "name": "core [A",
+        "analysed_mm2": "0.5",
+        "tumour_mm2": "0.1",
+        "other_mm2": "0.4",
+        "tumour_share": "0.2",
+        "other_share": "0.8",
+        "not_analysed_mm2": "0.2",
+    }
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path):
+    classes = (ClassInfo("[red]tumour[/blue]", (200, 30, 30)), ClassInfo("other", (120, 200, 120)))
+    areas = {info.name: {"pixels": 1, "mm2": 0.1, "share": 0.5} for info in classes}
+    console = Console(file=io.StringIO(), width=200)
+    with Summary(tmp_path, classes, 1, console=console) as summary:
+        summary.done(picture(tmp_path, "a[/b].svs"), RESULT | {"areas": areas})
+    told = console.file.getvalue()
+    assert "[red]tumour[/blue]" in told and told.count("a[/b].svs") == 2
+
+
 def test_a_full_disk_does_not_hide_what_failed(tmp_path, monkeypatch):
     def refuse(path, content):
         raise UserError(f"cannot write {path}: the disk is full")
