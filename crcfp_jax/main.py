@@ -22,7 +22,7 @@ flags.DEFINE_bool(
 
 
 def default_workdir(config_file: str, config: ConfigDict) -> Path:
-    """runs/<config>[-<data>]-<method>-<fraction>[-by-<unit>][-fold<k>of<n>]-seed<seed>: a folder for each run of a grid.
+    """runs/<config>[-<data>]-<method>-<fraction>[-by-<unit>][-fold<k>of<n>]-seed<seed>: one for each run of a grid.
 
     Slides of one's own, which no recipe is named after, are told apart by the name of their data set. Runs that differ
     in anything else need a --workdir of their own.

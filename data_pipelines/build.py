@@ -24,7 +24,7 @@ from crcfp_jax.common.lock import Lock
 from crcfp_jax.common.staging import is_moved_away, recover_staged, staged_folder
 from data_pipelines.data_set import INDEX, SPLITS, DataSet, build_command, data_set_path, is_built, open_data_set
 from data_pipelines.recipes import FoundSources, Recipe, all_recipes, find_recipe
-from data_pipelines.reuse import is_unchanged
+from data_pipelines.storage.reuse import is_unchanged
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a data set of the user's own
 
@@ -76,7 +76,7 @@ def build(
     with _building(data_dir, name):
         if is_built(data_dir, name) and not overwrite:  # by another process, since it was last looked for
             return _open_built(data_dir, name, chosen)
-        from data_pipelines.store import store  # here, because it loads TFDS
+        from data_pipelines.storage.store import store  # here, because it loads TFDS
 
         with staged_folder(path, INDEX) as folder:
             store(recipe, found, folder, chosen, skip_bad)
@@ -94,7 +94,7 @@ def _build_growing(
         built = open_data_set(data_dir, recipe.name) if known else None
         found = _look(recipe, raw, data_dir, options, skip_bad=skip_bad, built=built)
         if overwrite or not is_unchanged(path, found, options):
-            from data_pipelines.store import store  # here, because it loads TFDS
+            from data_pipelines.storage.store import store  # here, because it loads TFDS
 
             with staged_folder(path, INDEX) as folder:
                 store(found.recipe, found, folder, options, skip_bad, previous=None if overwrite else path)

@@ -25,7 +25,7 @@ FLOORS = (
         "crcfp_jax.models.layers",
         "crcfp_jax.models.perturbations",
     ),
-    ("data_pipelines.reading", "crcfp_jax.models.encoders", "crcfp_jax.doctor"),
+    ("data_pipelines.reading", "data_pipelines.storage", "crcfp_jax.models.encoders", "crcfp_jax.doctor"),
     ("data_pipelines.annotations", "crcfp_jax.models.decoders"),
     ("data_pipelines.study",),
     ("data_pipelines.builders",),

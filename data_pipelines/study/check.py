@@ -16,7 +16,7 @@ from crcfp_jax.common.classes import IGNORED, ClassInfo
 from crcfp_jax.common.files import write_atomic
 from data_pipelines.reading.open import open_slide
 from data_pipelines.reading.resample import View
-from data_pipelines.reuse import link
+from data_pipelines.storage.reuse import link
 from data_pipelines.study.cutting import Cutting, Truth
 
 PAGE, PICTURES = "check.html", "check"

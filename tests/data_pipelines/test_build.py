@@ -94,7 +94,7 @@ def test_killed_build_is_not_taken_for_finished(tmp_path):
     write_bcss(tmp_path / "raw", ("A1", "A2", "A7"), height=40, width=30)
     script = """
 import os, signal, sys
-from data_pipelines import store
+from data_pipelines.storage import store
 from data_pipelines.build import main
 collect = store.TissueBuilder._collect
 def killed(self, record, counts):
@@ -149,7 +149,7 @@ def test_faults_of_the_disk_have_the_same_advice_as_elsewhere(tmp_path, monkeypa
     def refuse(*_):
         raise OSError(fault, os.strerror(fault), "inside")
 
-    monkeypatch.setattr("data_pipelines.store.write_index", refuse)
+    monkeypatch.setattr("data_pipelines.storage.store.write_index", refuse)
     write_bcss(tmp_path / "raw", height=40, width=30)
     with pytest.raises(UserError) as refused:
         build("bcss", tmp_path / "raw", tmp_path / "data")

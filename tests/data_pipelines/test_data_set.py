@@ -12,10 +12,10 @@ from raw_folders import write_bcss
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines import data_set as records
-from data_pipelines import encoding
 from data_pipelines.build import build
 from data_pipelines.builders.bcss import code_table
 from data_pipelines.scale import network_pixel_size
+from data_pipelines.storage import encoding
 
 SITES = ("A1", "A2", "A7", "A8", "AC", "AN", "AO", "AQ", "AR", "BH", "C8", "OL")  # 11 shards of training, 1 of test
 

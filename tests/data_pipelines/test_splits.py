@@ -165,8 +165,8 @@ def test_one_annotated_patient_leaves_none_for_validation():
     with pytest.raises(UserError) as caught:
         make_split(study, "1/1", 1, validation=True)
     assert str(caught.value) == (
-        "built has patients P1 only: too few to set 1 aside for validation; train without validation: "
-        "config.evaluation.selection=last"
+        "built has patients P1 only: too few to set 1 aside for validation, no patient divided; train "
+        "without validation: config.evaluation.selection=last"
     )
 
 

@@ -26,10 +26,10 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.progress import progress_bar
 from data_pipelines.about import write_about
 from data_pipelines.data_set import SPLITS, VERSION, Record, write_index
-from data_pipelines.encoding import EncodedSource, encoded_ahead
 from data_pipelines.recipes import FoundSources, Recipe, Source
-from data_pipelines.reuse import SOURCES, StoredSource, link, source_entry, stored_sources
 from data_pipelines.source_image import SourceImage
+from data_pipelines.storage.encoding import EncodedSource, encoded_ahead
+from data_pipelines.storage.reuse import SOURCES, StoredSource, link, source_entry, stored_sources
 
 
 @dataclass
