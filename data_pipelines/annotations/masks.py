@@ -29,6 +29,7 @@ class Mask:
     """A mask as it is stored.
 
     `values`: codes, palette indices, or colours as red * 65536 + green * 256 + blue; UNKNOWN where it is transparent.
+    A TIFF's note that 0 is white changes nothing: tifffile writes it with every mask of one bit.
     """
 
     path: Path
@@ -120,8 +121,6 @@ def _read_tiff(path: Path) -> tuple[Values, bool]:
     if kind == COLOURS:
         return _colours(np.moveaxis(pixels, 0, -1) if planes else pixels), True
     pixels = pixels.reshape(page.imagelength, page.imagewidth)
-    if kind == "MINISWHITE":
-        pixels = ~pixels
     pixels = pixels.astype(np.uint8) if pixels.dtype == bool else pixels
     if pixels.min(initial=0) < 0:
         raise UserError(f"{path} holds negative values ({pixels.min()}): {SAVE}")

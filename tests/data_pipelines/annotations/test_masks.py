@@ -1,11 +1,13 @@
 import re
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
 from crcfp_jax.common.errors import UserError
+from data_pipelines.annotations import masks
 from data_pipelines.annotations.mask_classes import mask_label, name_values
 from data_pipelines.annotations.masks import read_mask
 from data_pipelines.annotations.table import read_class_table
@@ -67,6 +69,75 @@ def test_colours_and_transparency(tmp_path):
     )
     naming = named([mask.path], table)
     assert mask_label(mask, naming, {"a": 0, "b": 1}).tolist() == [[0, 1, 255]]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "values"),
+    [
+        (CODES.astype(np.int32), {}, CODES),
+        (CODES.astype(np.uint8), {"compression": "zlib"}, CODES),
+        (CODES.astype(np.uint8), {"photometric": "miniswhite"}, CODES),
+        (np.array([[False, True]]), {}, [[0, 1]]),
+        (np.array([[False, True]]), {"photometric": "minisblack"}, [[0, 1]]),
+        (np.full((2, 3, 3), [200, 0, 1], np.uint8), {"photometric": "rgb"}, np.full((2, 3), 0xC80001)),
+        (
+            np.full((3, 2, 4), 9, np.uint8),
+            {"photometric": "rgb", "planarconfig": "separate"},
+            np.full((2, 4), 0x90909),
+        ),
+    ],
+)
+def test_kinds_of_tiff(tmp_path, pixels, options, values):
+    tifffile.imwrite(tmp_path / "a.tif", pixels, metadata=None, **options)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif").values, values)
+
+
+def test_transparent_pixels_of_a_tiff_are_unknown(tmp_path):
+    pixels = np.array([[[1, 2, 3, 255], [1, 2, 3, 0]]], np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
+    assert read_mask(tmp_path / "a.tif").values.tolist() == [[0x010203, -1]]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "message"),
+    [
+        (np.zeros((2, 8, 8), np.uint8), {"photometric": "minisblack"}, "holds several images of one size"),
+        (np.full((8, 8), -1, np.int16), {}, "holds negative values (-1)"),
+        (np.zeros((8, 8, 4), np.uint8), {"photometric": "separated"}, "has 4 channels (SEPARATED, uint8)"),
+        (np.zeros((8, 8, 3), np.uint16), {"photometric": "rgb"}, "has 3 channels (RGB, uint16)"),
+        (np.zeros((8, 8), np.uint8), {"compression": "jpeg2000"}, "is compressed as JPEG2000"),
+    ],
+)
+def test_tiffs_that_are_no_masks(tmp_path, pixels, options, message):
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_mask(tmp_path / "a.tif")
+
+
+def test_a_picture_of_16_bits_a_colour_is_no_mask(tmp_path):
+    """Pillow would cut off the lower bytes."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 4, 3), np.uint16))
+    with pytest.raises(UserError, match="is a picture of the kind RGB with 16 bits, not a mask"):
+        read_mask(tmp_path / "a.png")
+
+
+def test_ignored_codes_and_colours(tmp_path):
+    table = write_table(
+        tmp_path, 'ignored = [0, "#ffffff"]\n[[class]]\nname = "a"\nvalues = [1, 2]\ncolour = "#010203"'
+    )
+    mask = read_mask(save(tmp_path / "a.png", CODES.astype(np.uint8)))
+    assert mask_label(mask, named([mask.path], table), {"a": 0}).tolist() == [[255, 255, 0], [0, 255, 0]]
+    mask = read_mask(save(tmp_path / "b.png", np.array([[[1, 2, 3], [255, 255, 255]]], np.uint8)))
+    assert mask_label(mask, named([mask.path], table), {"a": 4}).tolist() == [[4, 255]]
+
+
+def test_many_rows_and_values_are_looked_at_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(masks, "BLOCK", 16)
+    for dtype in (np.uint8, np.int32):
+        values = np.random.default_rng(0).integers(0, 5, (30, 7)).astype(dtype)
+        mask = masks.Mask(tmp_path, values, colours=False)
+        assert mask.counts() == {value: int((values == value).sum()) for value in range(5)}
+        np.testing.assert_array_equal(mask.label({value: 9 - value for value in range(5)}), 9 - values)
 
 
 def test_meaning_of_codes(tmp_path):
@@ -162,5 +233,21 @@ def test_masks_of_glands(real_data):
         with Image.open(path) as image:
             expected = (np.asarray(image) > 0).astype(np.uint8)
         np.testing.assert_array_equal(mask_label(read_mask(path), naming, {"background": 0, "object": 1}), expected)
+
+
+def test_masks_of_one_bit(real_data):
     paths = sorted((real_data / "ebhi_seg" / "masks").iterdir())[:6]
-    assert named(paths).names.keys() >= {0, 1}
+    naming = named(paths)
+    assert [naming.of(value) for value in (0, 1)] == ["background", "foreground"]
+    with Image.open(paths[0]) as image:
+        expected = np.asarray(image).sum()
+    assert mask_label(read_mask(paths[0]), naming, {"background": 0, "foreground": 1}).sum() == expected
+
+
+def test_a_mask_of_codes_and_its_table(tmp_path, real_data):
+    (path,) = (real_data / "bcss_sample" / "masks").iterdir()
+    text = 'ignored = [7]\n[[class]]\nname = "tumour"\nvalues = [1, 19]\n[[class]]\nname = "rest"\nvalues = [2, 4]'
+    label = mask_label(read_mask(path), named([path], write_table(tmp_path, text)), {"tumour": 0, "rest": 1})
+    with Image.open(path) as image:
+        codes = np.asarray(image)
+    np.testing.assert_array_equal(label, np.array([9, 0, 1, 9, 1, 9, 9, 255], np.uint8)[codes])
