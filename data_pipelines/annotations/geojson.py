@@ -150,11 +150,15 @@ def _shape(value: Any, depth: int = 0) -> shapely.Geometry:
 
 def _positions(value: Any) -> Float64[np.ndarray, "n 2"]:
     """Positions of two numbers each, or more, of which the first two are taken."""
+    wrong = "has a position that is no pair of numbers"
     if not isinstance(value, list) or not all(isinstance(each, list) and len(each) >= 2 for each in value):
-        raise ValueError("has a position that is no pair of numbers")
-    points = np.array([each[:2] for each in value]) if value else np.empty((0, 2))
+        raise ValueError(wrong)
+    try:
+        points = np.array([each[:2] for each in value]) if value else np.empty((0, 2))
+    except ValueError as error:  # lists where numbers belong
+        raise ValueError(wrong) from error
     if points.dtype.kind not in "if" or points.ndim != 2:
-        raise ValueError("has a position that is no pair of numbers")
+        raise ValueError(wrong)
     if not within_reach(points):
         raise ValueError("has positions that are no pixels of an image")
     return points.astype(np.float64)

@@ -1,13 +1,16 @@
 import gzip
 import json
 import math
+from collections import Counter
 
 import pytest
 from shapely.geometry import mapping
 from studies import feature, square
 
 from crcfp_jax.common.errors import UserError
+from data_pipelines.annotations import files
 from data_pipelines.annotations.files import read_annotations
+from data_pipelines.annotations.geojson import parse_geojson
 
 
 def read(tmp_path, value, name="a.geojson"):
@@ -52,6 +55,7 @@ def test_gzip_and_byte_order_mark(tmp_path):
         ({"name": " Necrosis "}, "Necrosis", None),
         (None, None, None),
         ({"name": None}, None, None),
+        ({"name": "a", "color": [math.nan, 0, 0]}, "a", None),
     ],
 )
 def test_classifications(tmp_path, classification, name, colour):
@@ -140,6 +144,23 @@ def test_an_outline_that_crosses_itself_is_mended_and_told(tmp_path):
         ("{", "is no GeoJSON"),
         ("[" * 100_000, "is no GeoJSON"),
         ("3", "holds no GeoJSON features"),
+        (json.dumps([feature("a", square(0, 0, 1)), 3]), "annotation 2 is no GeoJSON feature"),
+        (
+            json.dumps(feature("a", [[[0, 0], [1, 1]]])),
+            "annotation 1 has an outline of 2 points, where an area",
+        ),
+        (json.dumps(feature("a", [[0, 0]], "LineString")), "annotation 1 is a line of one point"),
+        (
+            '{"type": "Feature", "geometry": '
+            + '{"type": "GeometryCollection", "geometries": [' * 102
+            + "]}" * 102
+            + "}",
+            "annotation 1 has collections more than 100 deep in one another",
+        ),
+        (
+            "[" + '{"type": "Feature", "geometry": null, "childObjects": [' * 102 + "]}" * 102 + "]",
+            "objects lie more than 100 deep in one another",
+        ),
         ('{"a": 1}', "holds no GeoJSON features"),
         ("", "is empty: export it again"),
         (json.dumps(feature("a", [[["x", 0]]])), "annotation 1 has a position that is no pair of numbers: delete it"),
@@ -155,6 +176,89 @@ def test_faults(tmp_path, value, message):
     assert "a.geojson" in str(told.value) and "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "coordinates", "area"),
+    [
+        ("Polygon", [*square(0, 0, 4), *square(2, 2, 4)], 16 - 4),  # a hole that reaches over the outline
+        ("Polygon", [*square(0, 0, 4), *square(1, 1, 2), *square(1, 1, 2)], 16 - 4),  # a hole twice
+        ("MultiPolygon", [square(0, 0, 4), square(2, 2, 4)], 16 + 16 - 4),  # parts that overlap
+        ("MultiPolygon", [square(0, 0, 4), square(1, 1, 2)], 16),
+        ("Polygon", [square(0, 0, 4)[0][:-1]], 16),  # not closed
+        ("Polygon", [[[*position, 7] for position in square(0, 0, 4)[0]]], 16),  # with a third coordinate
+    ],
+)
+def test_areas_hold_what_is_drawn_and_not_more(tmp_path, kind, coordinates, area):
+    geometry = only(tmp_path, feature("a", coordinates, kind)).geometry
+    assert geometry.is_valid and geometry.area == area
+
+
+def test_parts_that_overlap_are_not_called_crossing(tmp_path):
+    drawn = feature("a", [square(0, 0, 4), square(2, 2, 4)], "MultiPolygon")
+    assert read(tmp_path, drawn).notes == ()
+    bow = [[[0, 0], [4, 4], [4, 0], [0, 4], [0, 0]]]
+    notes = read(tmp_path, collection(feature("a", square(0, 0, 1)), feature("a", bow), feature("b", bow))).notes
+    assert notes == ("2 outlines that cross themselves mended, first annotation 2",)
+
+
+def test_what_has_no_geometry_is_told(tmp_path):
+    nothing, empty = feature("a", []) | {"geometry": None}, feature("b", [])
+    found = read(tmp_path, collection(nothing, empty, feature("c", square(0, 0, 1))))
+    assert [each.name for each in found.annotations] == ["c"]
+    assert found.notes == ("1 annotation without geometry left out", "1 annotation without any point left out")
+
+
+JUNK = [None, -1, 2**70, math.nan, "x", {}, [1, 2], [[1, 2], [3, 4]], [[[0, 0], [0, 0], [0, 0], [0, 0]]]]
+
+
+def places(value, path=()):
+    """Every place in nested lists and dicts."""
+    yield path
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from places(value[key], (*path, key))
+
+
+def replaced(value, path, junk):
+    if not path:
+        return junk
+    copy = value.copy()
+    copy[path[0]] = replaced(value[path[0]], path[1:], junk)
+    return copy
+
+
+def test_anything_anywhere_is_read_or_refused_in_one_line(tmp_path):
+    members = [
+        {"type": "Point", "coordinates": [1, 2]},
+        {"type": "LineString", "coordinates": [[1, 2], [3, 4]]},
+        {"type": "MultiPolygon", "coordinates": [[[[0, 0], [1, 0], [0, 1]]]]},
+    ]
+    drawn = feature("a", square(0, 0, 1)) | {"childObjects": [feature("b", [], "Point")]}
+    drawn["geometry"] |= {"isEllipse": False, "plane": {"z": 0, "t": 0}}
+    mixed = feature("c", []) | {"geometry": {"type": "GeometryCollection", "geometries": members}}
+    whole = collection(drawn, mixed)
+    refused = taken = 0
+    for path in places(whole):
+        for junk in JUNK:
+            try:
+                found = parse_geojson(tmp_path / "a.geojson", json.dumps(replaced(whole, path, junk))).annotations
+                areas = [each.geometry for each in found if "Polygon" in each.geometry.geom_type]
+                assert all(area.is_valid and area.area > 0 for area in areas)
+                taken += 1
+            except UserError as error:
+                assert str(error).startswith(f"{tmp_path}/a.geojson") and "\n" not in str(error)
+                refused += 1
+    assert refused > 200 and taken > 200
+
+
+def test_a_file_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST", 2**20)
+    (tmp_path / "a.geojson.gz").write_bytes(gzip.compress(b" " * (2**20 + 1)))
+    with pytest.raises(UserError, match="unpacks to more than 1 MiB; it was not read"):
+        read_annotations(tmp_path / "a.geojson.gz")
+    (tmp_path / "b.geojson").write_bytes(b" " * (2**20 + 1))
+    with pytest.raises(UserError, match="is larger than 1 MiB"):
+        read_annotations(tmp_path / "b.geojson")
+
+
 def test_damaged_files(tmp_path):
     content = gzip.compress(b'{"type": "FeatureCollection"}')
     (tmp_path / "a.geojson.gz").write_bytes(content[:-9])
@@ -167,8 +271,35 @@ def test_damaged_files(tmp_path):
         read_annotations(tmp_path / "c.geojson")
 
 
+def test_counts_of_files_of_qupath(real_data):
+    """As `grep -c '"name": "nuclei_tumor"'` and so on count them."""
+    folder = real_data / "annotations" / "puma_qupath"
+    expected = {
+        "033": {"nuclei_tumor": 254, "nuclei_lymphocyte": 4, "nuclei_melanophage": 4, "nuclei_stroma": 1},
+        "049": {"nuclei_tumor": 314, "nuclei_lymphocyte": 10, "nuclei_melanophage": 6, "nuclei_stroma": 31},
+    }
+    for roi, counts in expected.items():
+        found = read_annotations(folder / f"training_set_metastatic_roi_{roi}_nuclei.geojson")
+        assert Counter(each.name for each in found.annotations) == counts and found.notes == ()
+
+
+def test_older_keys_of_qupath(real_data):
+    found = read_annotations(real_data / "annotations" / "forms" / "qupath-polygon-cell-classified.json")
+    assert [(each.name, each.colour, each.label) for each in found.annotations] == [
+        ("Cell", (127, 220, 58), "Erythrocytes 2"),
+        ("Cell", (127, 220, 58), "Erythrocytes 1"),
+        ("Nucleus", (184, 115, 67), "Neutrophils 1"),
+        ("Nucleus", (184, 115, 67), "Neutrophils 2"),
+    ]
+
+
+def test_files_of_another_tool_are_refused(real_data):
+    for name in ("area", "polyline"):
+        with pytest.raises(UserError, match=r"\.json.* no GeoJSON feature.*: export it again from QuPath as GeoJSON"):
+            read_annotations(real_data / "annotations" / "forms" / f"pathologycore-{name}.json")
+
+
 def test_files_of_qupath(real_data):
-    """Counts as grep finds them in the files."""
     for path in sorted((real_data / "annotations" / "puma_qupath").glob("*.geojson")):
         found = read_annotations(path)
         stored = json.loads(path.read_text())["features"]

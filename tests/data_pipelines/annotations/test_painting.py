@@ -93,6 +93,42 @@ def test_windows_fit_together():
         np.testing.assert_array_equal(part, whole[top : top + height, left : left + width])
 
 
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (0.7, 0.7), (4 / 3, 1.1), (2.5, 2.5)])
+def test_neighbours_share_out_the_pixels(scale):
+    """Areas without gaps between them label every pixel once, also where a side goes through centres."""
+    generator = np.random.default_rng(2)
+    corners = generator.integers(0, 80, (60, 2)) / 2 * scale[::-1]  # at corners of label pixels and in their middle
+    triangles = shapely.get_parts(shapely.delaunay_triangles(shapely.MultiPoint(corners)))
+    count = sum(inside(triangle, 0, 0, 40, 40, scale).astype(int) for triangle in triangles)
+    whole = inside(shapely.MultiPoint(corners).convex_hull, 0, 0, 40, 40, scale)
+    np.testing.assert_array_equal(count, whole)
+
+
+def test_windows_fit_together_at_every_scale():
+    generator = np.random.default_rng(3)
+    for _ in range(20):
+        scale = tuple(generator.choice([0.3, 1 / 3, 1.0, 1.1, 2.5], 2).tolist())
+        corners = generator.integers(0, 80, (7, 2)) / 2 * scale[::-1]
+        area = shapely.make_valid(shapely.Polygon(corners))
+        areas = [Painted(part, 1) for part in shapely.get_parts(area) if part.area]
+        whole = Painting(areas).paint(0, 0, 40, 40, scale)
+        for top, left in ((0, 0), (3, 7), (11, 1), (20, 19)):
+            part = Painting(areas).paint(top, left, 20, 20, scale)
+            np.testing.assert_array_equal(part, whole[top : top + 20, left : left + 20])
+
+
+def test_an_area_across_the_border_of_a_frame_labels_both_sides():
+    painting = Painting([Painted(shapely.box(1, 0, 3, 1), 1)], [shapely.box(0, 0, 2, 1)], inside_frames=0)
+    assert painting.paint(0, 0, 1, 4).tolist() == [[0, 1, 1, 255]]
+
+
+def test_a_stroke_labels_what_its_round_pen_covers():
+    stroke = shapely.LineString([(2, 2), (6, 2)]).buffer(1.2)
+    expected = np.zeros((4, 8), bool)
+    expected[1:3, 1:7] = True  # centres at most 1.2 from the line: half a pixel beyond its ends too
+    np.testing.assert_array_equal(inside(stroke, 0, 0, 4, 8), expected)
+
+
 @pytest.mark.parametrize("shape", [shapely.box(50, 50, 60, 60), shapely.box(0.1, 0.1, 0.2, 0.2)])
 def test_what_lies_elsewhere_or_between_centres_labels_nothing(shape):
     assert (Painting([Painted(shape, 1)]).paint(0, 0, 10, 10) == 255).all()

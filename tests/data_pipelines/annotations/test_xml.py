@@ -65,6 +65,25 @@ def test_imagescope_negative_regions_are_holes_of_their_layer(tmp_path):
     assert [each.geometry.area for each in found.annotations] == [15, 16]
 
 
+def test_what_a_hole_leaves_of_a_region(tmp_path):
+    """Of the first nothing, of the second an area; of its side along the hole no line stays."""
+    hole = region([(0, 0), (4, 0), (4, 4), (0, 4)], hole="1")
+    right = region([(4, 0), (6, 0), (6, 4), (4, 4)], number="2")
+    found = imagescope(tmp_path, layer(region(SQUARE), right, hole, name="a"))
+    (left,) = found.annotations
+    assert left.place == "region 2 of a" and left.geometry.geom_type == "Polygon" and left.geometry.area == 8
+    assert found.notes == ("1 region that is a hole from edge to edge left out",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [("Description", "", None), ("Description", "Stroma", "Stroma"), ("Stroma", "", "Stroma"), ("Class", "Fat", "Fat")],
+)
+def test_imagescope_names_a_layer_by_its_attribute(tmp_path, name, value, expected):
+    text = layer(region(SQUARE), attribute=name).replace('Value=""', f'Value="{value}"')
+    assert [each.name for each in imagescope(tmp_path, text).annotations] == [expected]
+
+
 def test_asap(tmp_path):
     corners = "".join(f'<Coordinate Order="{n}" X="{x}" Y="{y}"/>' for n, (x, y) in reversed(list(enumerate(SQUARE))))
     drawn = "".join(
@@ -74,7 +93,9 @@ def test_asap(tmp_path):
     )
     groups = '<AnnotationGroups><Group Name="Tumour" PartOfGroup="None" Color="#ff0080"/></AnnotationGroups>'
     (tmp_path / "a.xml").write_text(f"<ASAP_Annotations><Annotations>{drawn}</Annotations>{groups}</ASAP_Annotations>")
-    first, second, third = read_annotations(tmp_path / "a.xml").annotations
+    found = read_annotations(tmp_path / "a.xml")
+    first, second, third = found.annotations
+    assert found.notes == ("1 spline taken as the polygon of its points",)
     assert (first.name, first.colour, first.geometry.area, first.label) == ("Tumour", (255, 0, 128), 16, "A 0")
     assert (second.name, second.colour) == (None, (244, 250, 88))
     assert third.geometry.geom_type == "MultiPoint"
@@ -84,6 +105,7 @@ def test_asap(tmp_path):
     ("text", "message"),
     [
         ("<a", "is no readable XML"),
+        ('<?xml version="1.0" encoding="none"?><Annotations/>', "is no readable XML (unknown encoding: none)"),
         ("<html></html>", "is XML of <html>: ImageScope's <Annotations> and <ASAP_Annotations> are read"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><Annotations/>', "declares XML entities"),
         (
