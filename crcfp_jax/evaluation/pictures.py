@@ -9,7 +9,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
-from crcfp_jax.common.drawing import FAINT_INK, HATCH_COLOURS, INK, PAPER, shortened
+from crcfp_jax.common.drawing import FAINT_INK, HATCH_COLOURS, INK, PAPER, legible, shortened
 from crcfp_jax.evaluation.metrics import accuracy, confusion_matrix, mean_iou
 
 WRONG = (0, 0, 0)  # black stands out from every class colour, for every kind of colour vision
@@ -37,10 +37,13 @@ def prediction_grid(
     """
     if not samples:
         raise ValueError("no samples to draw")
-    heading, text = ImageFont.load_default(17), ImageFont.load_default(13)
+    heading = ImageFont.load_default(17)
+    entries = [*((info.name, info.colour) for info in classes), ("ignored", None), ("wrong pixel", WRONG)]
+    texts, text = legible([*(name for name, _ in entries), *(sample.caption for sample in samples)], 13)
+    names, captions = texts[: len(entries)], texts[len(entries) :]
     rows = [_panels(sample, classes, cell) for sample in samples]
     grid_width = len(COLUMNS) * (cell + GAP) - GAP
-    legend = _legend_rows([*((info.name, info.colour) for info in classes), ("ignored", None)], grid_width, text)
+    legend = _legend_rows([(name, colour) for name, (_, colour) in zip(names, entries, strict=True)], grid_width, text)
     header_height, caption_height, legend_height = 30, 24, 26
     height = 2 * MARGIN + header_height + len(legend) * legend_height + 6
     height += sum(row[0].shape[0] + caption_height for row in rows)
@@ -51,14 +54,14 @@ def prediction_grid(
     for column, title in enumerate(COLUMNS):
         draw.text((MARGIN + column * (cell + GAP) + cell // 2, y + 8), title, fill=INK, font=heading, anchor="mm")
     y += header_height - 6
-    for sample, row in zip(samples, rows, strict=True):
+    for sample, caption, row in zip(samples, captions, rows, strict=True):
         for column, panel in enumerate(row):
             canvas.paste(Image.fromarray(panel), (MARGIN + column * (cell + GAP), y))
         y += row[0].shape[0] + 4
         figures = _figures(sample, len(classes))
         right = MARGIN + grid_width
         draw.text((right, y), figures, fill=INK, font=text, anchor="ra")
-        caption = shortened(sample.caption, grid_width - text.getlength(figures) - 2 * GAP, text)
+        caption = shortened(caption, grid_width - text.getlength(figures) - 2 * GAP, text)
         draw.text((MARGIN, y), caption, fill=FAINT_INK, font=text, anchor="la")
         y += caption_height - 4
     y += 8
@@ -118,7 +121,6 @@ def _figures(sample: Sample, num_classes: int) -> str:
 
 
 def _legend_rows(entries: list[tuple], width: int, font: ImageFont.FreeTypeFont) -> list[list[tuple]]:
-    entries = [*entries, ("wrong pixel", WRONG)]
     rows, x = [[]], 0
     for name, colour in entries:
         extent = 26 + int(font.getlength(name)) + 22

@@ -1,5 +1,6 @@
 """README.md of a model folder: its card in words, for people who never saw the training."""
 
+import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,10 +32,15 @@ method `{card["method"]}` of crcfp-jax: labels of {data["fraction"]} of the trai
 
 def _classes(card: Mapping[str, Any]) -> str:
     rows = [
-        f"| {number} | {entry['name']} | `#{bytes(entry['colour']).hex()}` |"
+        f"| {number} | {_cell(entry['name'])} | `#{bytes(entry['colour']).hex()}` |"
         for number, entry in enumerate(card["classes"])
     ]
     return "\n".join(["## Classes", "", "| number | name | colour |", "|---|---|---|", *rows])
+
+
+def _cell(name: str) -> str:
+    """A name in a table of Markdown, where some letters would mean something."""
+    return html.escape(" ".join(name.split()), quote=False).replace("|", "\\|")
 
 
 def _inputs(card: Mapping[str, Any]) -> str:
@@ -108,7 +114,7 @@ def _figures(card: Mapping[str, Any]) -> str:
     if metrics is None:
         return f"## Figures\n\n{tested}None on test images: the data set has none of its own."
     rows = [
-        f"| {name} | " + " | ".join(_figure(row[key]) for key in ("iou", "dice", "precision", "recall")) + " |"
+        f"| {_cell(name)} | " + " | ".join(_figure(row[key]) for key in ("iou", "dice", "precision", "recall")) + " |"
         for name, row in metrics["per_class"].items()
     ]
     return "\n".join(

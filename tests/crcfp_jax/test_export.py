@@ -355,3 +355,9 @@ def test_the_card_tells_the_range_of_resolutions_trained_on(model, run):
     assert card["microns_per_pixel"] == 1.25
     assert (card["data"]["finest_microns_per_pixel"], card["data"]["microns_per_pixel"]) == (0.25, 0.75)
     assert "**1.25 µm per pixel**: the training images, of 0.25 to 0.75 µm per pixel" in card_text(card)
+
+
+def test_names_that_mean_something_in_markdown_stay_names(model):
+    card = json.loads((model / "card.json").read_text())
+    card["classes"][0]["name"] = "Tumör | <b>a & b</b>"
+    assert "| 0 | Tumör \\| &lt;b&gt;a &amp; b&lt;/b&gt; |" in card_text(card)

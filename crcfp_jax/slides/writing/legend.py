@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from crcfp_jax.common.drawing import FAINT_INK, INK, PAPER, shortened
+from crcfp_jax.common.drawing import FAINT_INK, INK, PAPER, legible, shortened
 
 Picture = UInt8[np.ndarray, "h w 3"]
 Entry = tuple[str, tuple[int, int, int] | None]  # text, colour of its swatch; None: left blank
@@ -24,11 +24,11 @@ def text_size(width: int) -> int:
 def legend(entries: Sequence[Entry], width: int) -> Picture:
     """Swatches and their texts in as many rows as it takes; a text longer than a row loses its middle."""
     size = text_size(width)
-    font = ImageFont.load_default(size)
+    texts, font = legible([text for text, _ in entries], size)
     swatch, gap = round(1.2 * size), round(0.5 * size)
     rows: list[list[tuple[int, str, tuple[int, int, int] | None]]] = [[]]
     x = 0
-    for text, colour in entries:
+    for text, (_, colour) in zip(texts, entries, strict=True):
         text = shortened(text, float(width - swatch - gap), font)
         extent = swatch + gap + math.ceil(font.getlength(text))
         if rows[-1] and x + extent > width:
