@@ -101,17 +101,19 @@ def read_frames(path: Path, size: tuple[int, int]) -> tuple[list[Frame], list[st
             notes.append(f"{path.name}: left out, as no areas: {others}")
     height, width = size
     slide = shapely.box(0, 0, width, height)
-    frames = []
+    frames, beyond = [], []
     for annotation in drawn or areas:
         name = annotation.label or ("" if drawn else annotation.name or "")
-        told = f"{path}: {annotation.place}" + (f" ({name})" if name else "")
+        told = annotation.place + (f" ({name})" if name else "")
         inside = shapely.intersection(annotation.geometry, slide).area
         if inside == 0:
-            raise UserError(f"{told} lies outside the slide of {width} x {height} pixels: give this slide's regions")
+            size = f"{width} x {height} pixels"
+            raise UserError(f"{path}: {told} lies outside the slide of {size}: give this slide's regions")
         if not slide.covers(annotation.geometry):
-            share = 100 * inside / annotation.geometry.area
-            notes.append(f"{told} reaches beyond the slide: the {share:.3g} % of it inside are counted")
+            beyond.append(f"{told} with {100 * inside / annotation.geometry.area:.3g} % inside")
         frames.append(Frame(name, annotation.geometry))
+    if beyond:
+        notes.append(f"{path.name}: what lies on the slide is counted of {_some(beyond)}")
     return frames, notes
 
 

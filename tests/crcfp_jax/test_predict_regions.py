@@ -52,7 +52,7 @@ def test_areas_of_regions(model, tmp_path, capsys):
     assert predict(model, tmp_path / "out", *words, "--regions", tmp_path / "drawn") == 0
     told = capsys.readouterr().out
     assert f"note: b.png: no regions, as no file in {tmp_path / 'drawn'} has this name" in told
-    assert "annotation 2 reaches beyond the slide: the 70 % of it inside are counted" in told
+    assert "note: a.geojson: what lies on the slide is counted of annotation 2 with 70 % inside" in told
     assert "region 1: core A" in told and "region 2 " in told
     for name, files in ("a.png", ["areas.csv", "areas_by_region.csv"]), ("b.png", ["areas.csv"]):
         folder = tmp_path / "out" / name

@@ -141,8 +141,7 @@ def test_without_frames_every_area_is_one(tmp_path):
 def test_what_reaches_beyond_the_slide_is_noted(tmp_path):
     found, notes = frames(tmp_path, named(FRAME, "core A", square(-10, -10, 20)), feature(FRAME, square(0, 0, 300)))
     assert [bounds for _, bounds in found] == [(-10, -10, 10, 10), (0, 0, 300, 300)]
-    path = tmp_path / "slide.geojson"
-    assert notes == [f"{path}: annotation 1 (core A) reaches beyond the slide: the 25 % of it inside are counted"]
+    assert notes == ["slide.geojson: what lies on the slide is counted of annotation 1 (core A) with 25 % inside"]
 
 
 @pytest.mark.parametrize(
