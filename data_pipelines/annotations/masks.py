@@ -1,5 +1,7 @@
 """Mask images of every kind: class codes, 0 and 255, palettes, colours, numbers of objects."""
 
+import logging
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from crcfp_jax.common.errors import UserError
 from data_pipelines.reading.open import TIFF_MAGIC
 from data_pipelines.reading.picture import picture, png_kind
 from data_pipelines.reading.slide import BMP_MAGIC, PNG_MAGIC, check_size, first_bytes, one_line
+from data_pipelines.reading.tiff_pages import page_chain
 
 UNKNOWN = -1  # value of a transparent pixel
 BLOCK = 2**20  # pixels looked at together
@@ -20,6 +23,9 @@ BLOCK = 2**20  # pixels looked at together
 KEEPING = (1, 2, 3, 4, 5, 8, 32946, 32773, 34925, 50000)
 GREY, PALETTE, COLOURS = ("MINISBLACK", "MINISWHITE"), "PALETTE", "RGB"  # pixels of TIFF
 SAVE = "save it as a PNG of one channel, grey or with a palette"
+
+# What tifffile logs of odd files either doesn't matter here or is told as an error.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 Values = Integer[np.ndarray, "h w"]
 
@@ -113,6 +119,7 @@ def _read_tiff(path: Path) -> tuple[Values, bool]:
             page = file.pages[0]
             check_size(path, page.imagelength, page.imagewidth)
             kind, planes = _check_kind(path, file, page), page.planarconfig == 2 and page.samplesperpixel > 1
+            _check_whole(path, file, page)
             pixels = page.asarray()
     except UserError:
         raise
@@ -132,7 +139,7 @@ def _check_kind(path: Path, file: tifffile.TiffFile, page: tifffile.TiffPage) ->
     if page.compression not in KEEPING:
         name = getattr(page.compression, "name", page.compression)
         raise UserError(f"{path} is compressed as {name}, which may alter the values of a mask: {SAVE}")
-    images = sum(other.shaped == page.shaped for other in file.pages)
+    images = sum(other.shaped == page.shaped for other in page_chain(path, file))
     if images > 1 or page.imagedepth > 1 or (file.is_imagej and int(file.imagej_metadata.get("images", 1)) > 1):
         raise UserError(f"{path} holds several images of one size: save the mask alone")
     kind = getattr(page.photometric, "name", str(page.photometric))
@@ -144,6 +151,13 @@ def _check_kind(path: Path, file: tifffile.TiffFile, page: tifffile.TiffPage) ->
     if page.dtype is None or page.dtype.kind not in "bui" or page.dtype.itemsize > 4:
         raise UserError(f"{path} holds {dtype} values, not whole numbers of at most 32 bits: {SAVE}")
     return kind
+
+
+def _check_whole(path: Path, file: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
+    """UserError for a page of which tifffile would decode a part, and take the rest for zeros."""
+    ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
+    if len(ends) < math.prod(page.chunked) or max(ends) > file.filehandle.size:
+        raise UserError(f"{path} is truncated or damaged: copy it again")
 
 
 def _colours(pixels: UInt8[np.ndarray, "h w _"]) -> Values:

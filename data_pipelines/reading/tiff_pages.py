@@ -38,7 +38,7 @@ def pyramid(path: Path, file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     Raises:
         UserError: it holds no image, or several images of that size, or its chain of pages has no end.
     """
-    pages = [page for page in _chain(path, file) if not page.is_mask and 0 not in page.shaped]
+    pages = [page for page in page_chain(path, file) if not page.is_mask and 0 not in page.shaped]
     if not pages:
         raise UserError(f"{path} holds no image, or is truncated: copy it again")
     whole = [page for page in pages if not page.is_reduced] or pages
@@ -56,8 +56,12 @@ def pyramid(path: Path, file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     return [main, *(sizes[size] for size in sorted(sizes, reverse=True))]
 
 
-def _chain(path: Path, file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
-    """The pages, each of which says where the next one lies."""
+def page_chain(path: Path, file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+    """The pages, each of which says where the next one lies.
+
+    Raises:
+        UserError: that goes round in a circle, which tifffile would follow without end.
+    """
     seen = set()
     for page in file.pages:
         if page.offset in seen:

@@ -1,4 +1,5 @@
 import re
+import struct
 
 import cv2
 import numpy as np
@@ -112,6 +113,28 @@ def test_tiffs_that_are_no_masks(tmp_path, pixels, options, message):
     tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
     with pytest.raises(UserError, match=re.escape(message)):
         read_mask(tmp_path / "a.tif")
+
+
+def test_a_tiff_that_lacks_a_part(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.random.default_rng(0).integers(0, 3, (64, 64), np.uint8), rowsperstrip=8)
+    with tifffile.TiffFile(path) as file:
+        end = max(file.pages[0].dataoffsets) + 4
+    path.write_bytes(path.read_bytes()[:end])
+    with pytest.raises(UserError, match="is truncated or damaged: copy it again"):
+        read_mask(path)
+
+
+def test_a_tiff_whose_pages_go_round_in_a_circle(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((8, 8), np.uint8), metadata=None)
+    content = bytearray(path.read_bytes())
+    (first,) = struct.unpack("<I", content[4:8])
+    (tags,) = struct.unpack("<H", content[first : first + 2])
+    content[first + 2 + 12 * tags : first + 6 + 12 * tags] = struct.pack("<I", first)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="its chain of images is a circle"):
+        read_mask(path)
 
 
 def test_a_picture_of_16_bits_a_colour_is_no_mask(tmp_path):
