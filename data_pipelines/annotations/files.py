@@ -1,6 +1,8 @@
 """The one way to read a file of annotations, whatever tool wrote it."""
 
 import gzip
+import io
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -10,8 +12,8 @@ from data_pipelines.annotations.geojson import parse_geojson
 from data_pipelines.annotations.model import AnnotationFile
 from data_pipelines.annotations.xml import parse_xml
 
-ANNOTATION_SUFFIXES = (".geojson.gz", ".json.gz", ".xml.gz", ".geojson", ".json", ".xml")
-GZIP_MAGIC = b"\x1f\x8b"
+ANNOTATION_SUFFIXES = (".geojson.gz", ".json.gz", ".xml.gz", ".zip", ".geojson", ".json", ".xml")
+GZIP_MAGIC, ZIP_MAGIC = b"\x1f\x8b", b"PK\x03\x04"
 LARGEST = 2**29  # bytes, unpacked: some hundred thousand outlines, in some GB of memory while they are parsed
 
 
@@ -28,7 +30,9 @@ def read_annotations(path: Path) -> AnnotationFile:
         if content.startswith(GZIP_MAGIC):
             with gzip.open(path) as file:
                 content = file.read(LARGEST + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        elif content.startswith(ZIP_MAGIC):  # as QuPath compresses
+            content = _only_member(path, content)
+    except (EOFError, RuntimeError, NotImplementedError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is truncated or damaged ({error}): copy it again") from error
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
@@ -43,3 +47,12 @@ def read_annotations(path: Path) -> AnnotationFile:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not in UTF-8: export it again from QuPath as GeoJSON") from error
     return parse_geojson(path, text)
+
+
+def _only_member(path: Path, content: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = [entry for entry in archive.infolist() if not entry.is_dir()]
+        if len(names) != 1:
+            raise UserError(f"{path} holds {len(names)} files, where the annotations of one image belong: unpack it")
+        with archive.open(names[0]) as file:
+            return file.read(LARGEST + 1)

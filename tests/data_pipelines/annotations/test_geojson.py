@@ -1,6 +1,7 @@
 import gzip
 import json
 import math
+import zipfile
 from collections import Counter
 
 import pytest
@@ -257,6 +258,21 @@ def test_a_file_that_unpacks_to_too_much(tmp_path, monkeypatch):
     (tmp_path / "b.geojson").write_bytes(b" " * (2**20 + 1))
     with pytest.raises(UserError, match="is larger than 1 MiB"):
         read_annotations(tmp_path / "b.geojson")
+
+
+def test_zip_as_qupath_compresses(tmp_path):
+    text = json.dumps(collection(feature("Tumor", square(0, 0, 1))))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.geojson", text)
+    assert len(read_annotations(tmp_path / "a.zip").annotations) == 1
+    (tmp_path / "b.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:-30])
+    with pytest.raises(UserError, match="is truncated or damaged"):
+        read_annotations(tmp_path / "b.zip")
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        archive.writestr("a.geojson", text)
+        archive.writestr("b.geojson", text)
+    with pytest.raises(UserError, match="holds 2 files, where the annotations of one image belong: unpack it"):
+        read_annotations(tmp_path / "c.zip")
 
 
 def test_damaged_files(tmp_path):
