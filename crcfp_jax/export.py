@@ -19,10 +19,11 @@ from crcfp_jax.common.lock import Lock
 from crcfp_jax.common.staging import recover_staged, staged_folder
 from crcfp_jax.portable_model import agreement
 from crcfp_jax.portable_model.artifact import export_network, inference_variables
-from crcfp_jax.portable_model.card import ARTIFACT, CARD, ONNX, PARAMETERS, README, card_digest, describe_files
+from crcfp_jax.portable_model.card import ARTIFACT, CARD, KNOWN, ONNX, PARAMETERS, README, card_digest, describe_files
 from crcfp_jax.portable_model.card_text import card_text
 from crcfp_jax.portable_model.describe_run import describe_run, user_error_on_read
 from crcfp_jax.portable_model.folder import write_variables
+from crcfp_jax.portable_model.known import known_embeddings, write_known
 from crcfp_jax.runs.checkpoint import Checkpoints
 from crcfp_jax.runs.parts import Parts
 from crcfp_jax.runs.restore import restore_variables
@@ -66,6 +67,10 @@ def export_run(
         with user_error_on_write(output):
             write_variables(folder / PARAMETERS, variables)
         write_atomic(folder / ARTIFACT, export_network(parts.network(), variables))
+        with user_error_on_read(parts.data_set):
+            known = known_embeddings(parts, variables)
+        with user_error_on_write(output):
+            write_known(folder / KNOWN, known)
         if onnx:
             from crcfp_jax.portable_model.onnx_model import export_onnx
 

@@ -16,18 +16,24 @@ from crcfp_jax.models.network import Network, resize_logits
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def network_outputs(network: Network, variables: VariableDict, images: UInt8[Array, "b h w 3"]) -> dict[str, Array]:
+def network_outputs(
+    network: Network, variables: VariableDict, images: UInt8[Array, "b h w 3"], *, embedding: bool = False
+) -> dict[str, Array]:
     """What an exported model gives for a batch of RGB images of any size.
 
     Returns:
-        'probabilities', float32 [b, h, w, c], of the classes; and 'uncertainty', float32 [b, h, w] from 0 to 1, the
+        'probabilities', float32 [b, h, w, c], of the classes; 'uncertainty', float32 [b, h, w] from 0 to 1, the
         `disagreement` of the main and the auxiliary classifiers on the unperturbed features, for networks that have
-        auxiliary classifiers.
+        auxiliary classifiers; and, with `embedding`, 'embedding', float32 [b, d], the mean over the image of the
+        features that the classifier takes, of length 1: how alike two images are to the network.
     """
     height, width = images.shape[1:3]
     features = network.apply(variables, normalise(images, network.pixels), train=False, method="encode")
     logits = network.apply(variables, features, method="classify")
     outputs = {"probabilities": jax.nn.softmax(resize_logits(logits, height, width), axis=-1)}
+    if embedding:
+        mean = features.mean((1, 2), dtype=jnp.float32)
+        outputs["embedding"] = mean / jnp.maximum(jnp.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
     if network.perturbations:
         others = _auxiliary_logits(variables["params"]["auxiliary"], features.astype(jnp.float32))
         uncertainty = disagreement(jax.nn.softmax(jnp.concatenate([logits[None], others]), axis=-1))
@@ -84,7 +90,7 @@ def export_network(network: Network, variables: VariableDict) -> bytes:
     network = in_float32(network)
 
     def function(variables: VariableDict, images: UInt8[Array, "b h w 3"]) -> dict[str, Array]:
-        return network_outputs(network, variables, images)
+        return network_outputs(network, variables, images, embedding=True)
 
     batch, height, width = export.symbolic_shape("b, h, w")
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)

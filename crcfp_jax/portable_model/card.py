@@ -18,6 +18,7 @@ README = "README.md"  # not under the card's check sums: its text may be edited
 PARAMETERS = "params"
 ARTIFACT = "model.jaxexport"
 ONNX = "model.onnx"
+KNOWN = "known.npz"  # embeddings of what the model was trained on
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Card:
     overlap: float  # least share of a window's side that neighbours have in common
     stride: int  # pixels between neighbouring features
     uncertainty: bool  # whether auxiliary classifiers give one
+    embedding: bool  # whether the artifact gives one; those of older versions don't
     jax_version: str  # that the artifact was written with
     digest: str  # of the card and, through its check sums, of the model
     files: Mapping[str, StoredFile]  # by path, relative to the folder
@@ -76,6 +78,7 @@ def read_card(folder: Path) -> Card:
         overlap=content["overlap"],
         stride=content["stride"],
         uncertainty=content["uncertainty"],
+        embedding=content.get("embedding", False),
         jax_version=content["versions"]["jax"],
         digest=content["card_sha256"],
         files={name: StoredFile(entry["sha256"], entry["bytes"]) for name, entry in content["files"].items()},

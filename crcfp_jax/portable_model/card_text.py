@@ -4,7 +4,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from crcfp_jax.portable_model.card import ARTIFACT, ONNX, PARAMETERS
+from crcfp_jax.portable_model.card import ARTIFACT, KNOWN, ONNX, PARAMETERS
 from crcfp_jax.portable_model.card_usage import usage
 
 _FAMILIES = {"v3": "DeepLab-v3", "v3plus": "DeepLab-v3+"}
@@ -70,6 +70,11 @@ def _outputs(card: Mapping[str, Any]) -> str:
             "classifiers of the model disagree (how often two of them, each drawing a class by its own probabilities, "
             "draw different ones; 1 where nothing is known). "
             "It is not calibrated, and small where all are wrong together."
+        )
+    if card["embedding"]:
+        lines.append(
+            f"- `embedding`, float32 `[batch, features]`, of length 1: how alike two images are to the network "
+            f"(`{KNOWN}` has those of what it was trained on). Not in `{ONNX}`."
         )
     agreement = card["agreement"]
     for form, differences in agreement["differences"].items():

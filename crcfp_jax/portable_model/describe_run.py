@@ -68,6 +68,7 @@ def describe_run(
         "pretrained": config.model.pretrained,
         "training_dtype": config.model.dtype,
         "uncertainty": bool(network.perturbations),
+        "embedding": True,
         "classifiers": 1 + sum(count for _, count in network.perturbations),
         "data": _describe_data(parts),
         "step": step,

@@ -26,26 +26,29 @@ class Model:
     folder: Path
 
     def predictor(
-        self, devices: Sequence[jax.Device], *, uncertainty: bool
+        self, devices: Sequence[jax.Device], *, uncertainty: bool, embedding: bool = False
     ) -> Callable[[UInt8[np.ndarray, "n h w 3"]], dict[str, Array]]:
         """What starts a batch on some devices, which share it evenly.
 
         Args:
             devices: of this process.
             uncertainty: whether the outputs have it; what is not asked for is not computed.
+            embedding: likewise.
 
         Returns:
             A function of windows, uint8 [n, h, w, 3], where n is a multiple of the number of devices; each shape is
             compiled when it first comes. It starts the computation, without waiting for it, and returns the outputs on
-            the devices: 'probabilities', float32 [n, h, w, c], and 'uncertainty', float32 [n, h, w]. The windows must
-            not change until the outputs are there.
+            the devices: 'probabilities', float32 [n, h, w, c], 'uncertainty', float32 [n, h, w], and 'embedding',
+            float32 [n, d]. The windows must not change until the outputs are there.
 
         Raises:
-            UserError: the model has no uncertainty.
+            UserError: the model has no uncertainty, or no embedding.
         """
         if uncertainty and not self.card.uncertainty:
             raise UserError(f"{self.folder} gives no uncertainty: method {self.card.method} has one classifier only")
-        names = ("probabilities", "uncertainty") if uncertainty else ("probabilities",)
+        if embedding and not self.card.embedding:
+            raise UserError(f"{self.folder} tells no features of places: export the model again with this version")
+        names = ["probabilities", *["uncertainty"] * uncertainty, *["embedding"] * embedding]
         mesh = jax.sharding.Mesh(np.array(devices), ("window",), axis_types=(AxisType.Auto,))
         everywhere, shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("window"))
         weights = jax.device_put(self.variables, everywhere)

@@ -60,7 +60,10 @@ def test_any_shape_gives_what_the_network_gives(settings, shape):
     assert "projector" not in variables["params"]
     artifact = export.deserialize(bytearray(export_network(network, variables)))
     assert artifact.platforms == PLATFORMS
-    forward, native = jax.jit(artifact.call), jax.jit(lambda *inputs: network_outputs(in_float32(network), *inputs))
+    forward, native = (
+        jax.jit(artifact.call),
+        jax.jit(lambda *inputs: network_outputs(in_float32(network), *inputs, embedding=True)),
+    )
     outputs, expected = forward(variables, random_images(*shape)), native(variables, random_images(*shape))
     assert outputs["probabilities"].shape == (*shape, 3)
     assert ("uncertainty" in outputs) == bool(network.perturbations)
