@@ -40,6 +40,7 @@ FLOORS = (
     ("crcfp_jax.queue",),
     ("crcfp_jax.tables",),
     ("crcfp_jax", "crcfp_jax.crossvalidate", "crcfp_jax.figures"),
+    ("crcfp_jax.suggest",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MOST_MODULES = 18

@@ -15,7 +15,9 @@ SIDE = 32
 MICRONS = 1.0  # per network pixel
 
 
-def make_model(folder, *, classes=CLASSES, perturbations=(("dropout", 2),), side=SIDE, microns_per_pixel=MICRONS):
+def make_model(
+    folder, *, classes=CLASSES, perturbations=(("dropout", 2),), side=SIDE, microns_per_pixel=MICRONS, embedding=True
+):
     """Writes a model folder whose predictions vary from place to place; returns the folder."""
     network = Network(
         num_classes=len(classes),
@@ -44,6 +46,7 @@ def make_model(folder, *, classes=CLASSES, perturbations=(("dropout", 2),), side
         "overlap": 0.25,
         "stride": 4,
         "uncertainty": bool(perturbations),
+        "embedding": embedding,
         "data": {"microns_per_pixel": microns_per_pixel},
         "versions": {"jax": jax.__version__},
     }

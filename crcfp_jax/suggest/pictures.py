@@ -1,0 +1,66 @@
+"""A suggested place as people look at it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from crcfp_jax.portable_model.card import Card
+from crcfp_jax.slides.options import Options
+from crcfp_jax.slides.plan import plan_picture
+from crcfp_jax.suggest.candidates import BATCH
+from crcfp_jax.suggest.suggestions import Suggestion
+from data_pipelines.geometry import pad_to
+from data_pipelines.reading.open import open_slide
+from data_pipelines.reading.resample import View
+
+SHOWN = 280  # pixels of the longer side
+LARGEST = 8  # windows along the side of a picture: larger places are shown by their middle
+
+
+def show(
+    each: Suggestion, card: Card, forward: Callable[[Any], Mapping[str, Any]], options: Options
+) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+    """Pixels of a place, at most SHOWN of them along a side, and the label that the network gives it.
+
+    Raises:
+        UserError: the slide can't be read.
+    """
+    side = card.window
+    with open_slide(each.picture.path) as slide:
+        view = plan_picture(slide, card, options).view
+        down, across = (seen / own for own, seen in zip(slide.size, view.size, strict=True))
+        top, left = round(each.top * down), round(each.left * across)
+        height = min(view.size[0] - top, round(each.height * down), LARGEST * side)
+        width = min(view.size[1] - left, round(each.width * across), LARGEST * side)
+        pixels = view.read(top, left, height, width)
+        closer = View(slide, max(1.0, each.width / SHOWN, each.height / SHOWN))
+        factors = [seen / own for own, seen in zip(slide.size, closer.size, strict=True)]
+        place = [round(start * factor) for start, factor in zip((each.top, each.left), factors, strict=True)]
+        share = (height / down / each.height, width / across / each.width)  # of the place that is shown
+        size = [
+            max(1, min(round(extent * factor * part), whole - start))
+            for extent, factor, part, whole, start in zip(
+                (each.height, each.width), factors, share, closer.size, place, strict=True
+            )
+        ]
+        shown = closer.read(*place, *size)
+    label = cv2.resize(_label(pixels, side, forward), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return shown, label
+
+
+def _label(
+    pixels: UInt8[np.ndarray, "h w 3"], side: int, forward: Callable[[Any], Mapping[str, Any]]
+) -> UInt8[np.ndarray, "h w"]:
+    """What the model says, window by window."""
+    height, width = pixels.shape[:2]
+    padded, _ = pad_to(pixels, None, -(-height // side) * side, -(-width // side) * side)
+    label = np.zeros(padded.shape[:2], np.uint8)
+    for y in range(0, padded.shape[0], side):
+        for x in range(0, padded.shape[1], side):
+            batch = np.zeros((BATCH, side, side, 3), np.uint8)
+            batch[0] = padded[y : y + side, x : x + side]
+            label[y : y + side, x : x + side] = np.asarray(forward(batch)["probabilities"][0]).argmax(-1)
+    return label[:height, :width]
