@@ -60,13 +60,28 @@ def main() -> int:
     result = trainer.finish()
     if not trainer.main_process:
         return 0
+    _write_review(workdir)
     if result is None:
         print(f"data set {config.data.name} in {config.data.dir} has no test images: trained, not evaluated")
+        print(f"curves, and where model and annotation disagree: {workdir / 'review.html'}")
         return 0
     title = f"{config.method}, {config.data.name} {config.fraction}, seed {config.seed}: {result['images']} test images"
     print_result(result, trainer.parts.data_set.classes, title=title)
-    print(f"mIoU {result['mean_iou']:.2f}; figures and pictures are in {workdir}")
+    print(f"mIoU {result['mean_iou']:.2f}; figures and pictures are in {workdir}, all on one page in review.html")
     return 0
+
+
+def _write_review(workdir: Path) -> None:
+    """Writes review.html; the run is finished and stands without it."""
+    from crcfp_jax.common.command import user_line
+    from crcfp_jax.review.write import write_review
+
+    try:
+        write_review(workdir)
+    except Exception as error:
+        line = user_line(error) or f"a defect of crcfp-jax ({type(error).__name__}: {error})"
+        again = f"python -m crcfp_jax.review {workdir}"
+        print(f"warning: review.html was not written: {line}; to try again: {again}", file=sys.stderr)
 
 
 def _build_what_needs_no_download(name: str, data_dir: str) -> None:

@@ -38,7 +38,7 @@ FLOORS = (
     ("crcfp_jax.slides.writing",),
     ("crcfp_jax.slides",),
     ("crcfp_jax.queue",),
-    ("crcfp_jax.tables",),
+    ("crcfp_jax.tables", "crcfp_jax.review"),
     ("crcfp_jax", "crcfp_jax.crossvalidate", "crcfp_jax.figures"),
     ("crcfp_jax.suggest",),
 )

@@ -1,0 +1,52 @@
+"""The figures of a result with their intervals over patients."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crcfp_jax.evaluation.intervals import FEWEST, bootstrap_interval
+from crcfp_jax.evaluation.metrics import accuracy, class_iou, mean_dice, mean_iou
+
+METRICS = {"mean_iou": mean_iou, "mean_dice": mean_dice, "accuracy": accuracy}
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """In percent; a figure without an interval is left out. `why_none`: a sentence where there are none at all."""
+
+    of: Mapping[str, tuple[float, float]]  # mean_iou, mean_dice, accuracy
+    of_classes: Mapping[str, tuple[float, float]]  # IoU
+    patients: int
+    why_none: str = ""
+
+
+def intervals(result: Mapping[str, Any]) -> Intervals:
+    """95 % intervals over the patients of a result; see `evaluation.intervals`."""
+    rows = result.get("per_image")
+    if not rows:
+        return Intervals({}, {}, 0, "Evaluated by an older version, which kept no figures of single patients.")
+    by_patient: dict[str, np.ndarray] = {}
+    for row in rows:
+        counts = np.array(row["confusion_matrix"], np.int64)
+        by_patient[row["patient"]] = by_patient.get(row["patient"], 0) + counts
+    counts = np.stack([by_patient[name] for name in sorted(by_patient)])
+    if len(counts) < FEWEST:
+        return Intervals({}, {}, len(counts), f"{len(counts)} patients are too few for an interval.")
+    found = {name: _percents(bootstrap_interval(counts, metric)) for name, metric in METRICS.items()}
+    held = (counts.sum(2) > 0).sum(0)
+    of_classes = {
+        name: _percents(bootstrap_interval(counts, lambda total, label=label: float(class_iou(total)[label])))
+        for label, name in enumerate(result["per_class"])
+        if held[label] >= FEWEST
+    }
+    return Intervals(
+        {name: each for name, each in found.items() if each is not None},
+        {name: each for name, each in of_classes.items() if each is not None},
+        len(counts),
+    )
+
+
+def _percents(interval: tuple[float, float]) -> tuple[float, float] | None:
+    return None if np.isnan(interval).any() else (100 * interval[0], 100 * interval[1])
