@@ -28,6 +28,7 @@ from data_pipelines.units import Splits
 
 VERSION = "1.0.0"  # of the stored form; a change makes older builds unreadable, so they have to be built again
 INDEX = "index.json"  # written last
+OTHER_FILES = 512  # that a process has open beside a data set's: libraries, checkpoints, sockets; twice two splits
 SPLITS = ("train", "validation", "test")
 
 
@@ -123,8 +124,32 @@ class DataSet:
             decoders["label"] = tfds.decode.SkipDecoding()
         if not images:
             decoders["image"] = tfds.decode.SkipDecoding()
+        _allow_open_files(sum(1 for _ in self.path.glob("*array_record*")))
         stored = tfds.builder_from_directory(self.path).as_data_source(split=split, decoders=decoders)
         return Tiles(stored, labels, self.path, images)
+
+
+def _allow_open_files(count: int) -> None:
+    """Raises this process's limit of open files where `count` more, which stay open, would go beyond it.
+
+    A study of small images has a file an image, and 1,024 is a common limit, though a soft one.
+
+    Raises:
+      UserError: the hard limit is too low.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise UserError(
+            f"a data set of {count} files needs more open files than this system allows: `ulimit -Hn` {hard}"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def data_set_path(data_dir: str | os.PathLike, name: str) -> Path:

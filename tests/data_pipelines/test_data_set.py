@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -121,3 +123,19 @@ def test_damage_is_found_when_opening(tmp_path):
     (data_set.path / "index.json").write_text('{"records": [[1]]}')
     with pytest.raises(UserError, match=r"index\.json is damaged"):
         records.open_data_set(tmp_path / "data", "bcss")
+
+
+def test_more_files_than_a_process_may_open(tmp_path):
+    """In a process of its own, whose limit is lowered."""
+    program = """
+import resource, sys
+from data_pipelines.data_set import open_data_set
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+source = open_data_set(sys.argv[1], "bcss").source("train", labels=True)
+print(len([source[number] for number in range(len(source))]))
+"""
+    write_bcss(tmp_path / "raw", tuple(f"{letter}{digit}" for letter in "ABCDE" for digit in range(10)), 20, 20)
+    build("bcss", tmp_path / "raw", tmp_path / "data")
+    words = [sys.executable, "-c", program, str(tmp_path / "data")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0 and int(done.stdout) > 40, done.stderr
