@@ -31,6 +31,7 @@ commands
   test [pytest arguments]   run the test suite
   build NAME [flags]        prepare a data set: python -m data_pipelines.build NAME [flags]
   predict [arguments]       segment images and slides: python -m crcfp_jax.predict [arguments]
+  suggest [arguments]       where to annotate next: python -m crcfp_jax.suggest [arguments]
   python [arguments]        Python in the project's environment
   install [extra ...]       only make the environment, with these extras of pyproject.toml (e.g. dev)
   help                      this text
@@ -403,9 +404,9 @@ case $command in
     extras=(slides) # TIFF is read with them
     program=("$venv/bin/python" -m data_pipelines.build "${arguments[@]}")
     ;;
-  predict)
+  predict | suggest)
     extras=(slides)
-    program=("$venv/bin/python" -m crcfp_jax.predict "${arguments[@]}")
+    program=("$venv/bin/python" -m "crcfp_jax.$command" "${arguments[@]}")
     ;;
   python) program=("$venv/bin/python" "${arguments[@]}") ;;
   install)

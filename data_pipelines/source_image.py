@@ -11,7 +11,7 @@ class SourceImage:
     is the record's µm per pixel over the image's.
     """
 
-    file: str
+    file: str  # its path in the raw folder, which may be moved
     role: str  # 'annotated', 'unannotated' or 'test'
     height: int  # pixels
     width: int

@@ -110,6 +110,7 @@ def test_training_is_one_command_with_its_arguments_unchanged(launch):
     [
         (["build", "bcss", "--raw_dir", "a b"], ["-m", "data_pipelines.build", "bcss", "--raw_dir", "a b"]),
         (["predict", "--model", "m", "a *"], ["-m", "crcfp_jax.predict", "--model", "m", "a *"]),
+        (["suggest", "--model", "m", "a *"], ["-m", "crcfp_jax.suggest", "--model", "m", "a *"]),
         (["python", "-c", "print('a  b')", "--hosts"], ["-c", "print('a  b')", "--hosts"]),
         (["python"], []),
     ],
@@ -293,7 +294,7 @@ def test_environment_is_made_once(launch):
     assert launch.installations("install", "dev") == ["pip .[dev]"]
 
 
-@pytest.mark.parametrize("command", [["build", "bcss"], ["predict", "--model", "m"]])
+@pytest.mark.parametrize("command", [["build", "bcss"], ["predict", "--model", "m"], ["suggest", "--model", "m"]])
 def test_what_reads_images_installs_what_reading_needs(launch, command):
     launch.installations("python")
     assert launch.installations(*command) == ["pip .[slides]"]

@@ -38,7 +38,9 @@ def as_process(command):
     if words[:2] == ["./launch.sh", "python"]:
         words = words[1:]
     elif words[0] == "./launch.sh":
-        module = {"build": "data_pipelines.build", "predict": "crcfp_jax.predict"}[words[1]]
+        module = {"build": "data_pipelines.build", "predict": "crcfp_jax.predict", "suggest": "crcfp_jax.suggest"}[
+            words[1]
+        ]
         words = ["python", "-m", module, *words[2:]]
     shorter = SHORTER.get(words[2], []) if words[1] == "-m" else []
     return [sys.executable, *words[1:], *shorter]

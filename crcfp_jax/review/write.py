@@ -200,6 +200,6 @@ def _next(workdir: Path) -> str:
     commands = [
         f"python -m crcfp_jax.export --workdir {workdir} --output M",
         "./launch.sh predict --model M --output O slides/",
-        "./launch.sh python -m crcfp_jax.suggest --model M --output S slides/",
+        "./launch.sh suggest --model M --output S slides/",
     ]
     return section("How to go on", listed(f"<code>{text(command)}</code>" for command in commands))

@@ -55,7 +55,7 @@ def look(recipe: Recipe, raw_dir: Path, built: DataSet | None, **given: Any) -> 
     classes, remarks = choose_study_classes(labelled, table, options)
     pixel, reason = _pixel_size(opened, labelled, options, built)
     notes += [*remarks, f"the network's pixels measure {pixel:.3g} µm: {reason}", f"patients: {belongings.source}"]
-    study = _Study(opened, labelled, classes, pixel, options)
+    study = _Study(raw_dir, opened, labelled, classes, pixel, options)
     patients = len({each.belonging.patient for each in opened if each.image.role == "annotated"})
     return FoundSources(
         sources=tuple(study.sources()),
@@ -113,6 +113,7 @@ def _pixel_size(
 class _Study:
     """Everything that has been found."""
 
+    raw_dir: Path
     opened: Sequence[Opened]
     labelled: dict[str, Labelled]
     classes: tuple[ClassInfo, ...]
@@ -155,14 +156,14 @@ class _Study:
         for name, count in drawn.items():  # in whatever spelling
             regions[next(info.name for info in self.classes if same_name(info.name) == same_name(name))] += count
         return SourceImage(
-            file=str(each.image.path.resolve()),
+            file=each.image.path.relative_to(self.raw_dir).as_posix(),
             role=each.image.role,
             height=each.size[0],
             width=each.size[1],
             microns_per_pixel=each.microns,
             patient=each.belonging.patient,
             hospital=each.belonging.hospital,
-            annotation=str(each.image.annotation.resolve()) if each.image.annotation else "",
+            annotation=each.image.annotation.relative_to(self.raw_dir).as_posix() if each.image.annotation else "",
             regions=dict(regions),
         )
 

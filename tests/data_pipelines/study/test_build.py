@@ -426,5 +426,9 @@ def test_names_and_records_are_told_in_the_index(tmp_path):
     write_study(tmp_path / "study", patients=1)
     data_set = build_study(tmp_path, name="mine")
     index = json.loads((data_set.path / "index.json").read_text())
-    assert index["images"]["slide0"]["file"] == str((tmp_path / "study" / "annotated" / "slide0.png").resolve())
+    told = index["images"]["slide0"]
+    assert (told["file"], told["annotation"]) == ("annotated/slide0.png", "annotated/slide0.geojson")
+    (tmp_path / "study").rename(tmp_path / "moved")
+    moved = build("folder", tmp_path / "moved", tmp_path / "data", name="mine", microns_per_pixel="0.5")
+    assert moved.fingerprint == data_set.fingerprint
     assert {record.image for record in open_data_set(tmp_path / "data", "mine").records} == set(index["images"])
