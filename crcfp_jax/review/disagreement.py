@@ -1,10 +1,11 @@
 """Where model and annotation disagree most: places to look at, where annotation errors are found."""
 
 import heapq
+import itertools
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,15 +78,23 @@ def find_disagreement(parts: Parts, variables: VariableDict) -> Disagreement:
             waiting.append(example)
             yield example[1], example[0].microns_per_pixel
 
+    def places() -> Iterator[Place]:
+        classes = parts.data_set.classes
+        for probabilities in predict_probabilities(parts.evaluator(variables), images()):
+            record, image, label = waiting.pop(0)
+            yield from places_of_tile(record, part_of[record.id], image, label, probabilities, classes)
+
+    return Disagreement(tuple(heaviest(places())), len(chosen), len(every))
+
+
+def heaviest(places: Iterable[Place]) -> list[Place]:
+    """The places that weigh most, the heaviest first; of equal ones the earlier. Others are not kept meanwhile."""
     best: list[tuple[float, int, Place]] = []
-    for number, probabilities in enumerate(predict_probabilities(parts.evaluator(variables), images())):
-        record, image, label = waiting.pop(0)
-        for place in places_of_tile(record, part_of[record.id], image, label, probabilities, parts.data_set.classes):
-            heapq.heappush(best, (place.weight, -number, place))
-            if len(best) > SHOWN:
-                heapq.heappop(best)
-    places = [place for _, _, place in sorted(best, key=lambda entry: entry[:2], reverse=True)]
-    return Disagreement(tuple(places), len(chosen), len(every))
+    for number, place in enumerate(places):
+        heapq.heappush(best, (place.weight, -number, place))  # no two numbers are equal: places are never compared
+        if len(best) > SHOWN:
+            heapq.heappop(best)
+    return [place for _, _, place in sorted(best, key=lambda entry: entry[:2], reverse=True)]
 
 
 def places_of_tile(
@@ -159,8 +168,15 @@ def write_geojson(folder: Path, places: Sequence[Place], images: Mapping[str, So
                 },
             }
         )
-    paths = {}
+    paths: dict[str, Path] = {}
     for image, own in features.items():
-        paths[image] = folder / (re.sub(r"[^\w.-]+", "_", image) + ".geojson")
+        paths[image] = _free_path(folder / (re.sub(r"[^\w.-]+", "_", image) + ".geojson"), paths.values())
         write_atomic(paths[image], json.dumps({"type": "FeatureCollection", "features": own}, indent=1).encode())
     return paths
+
+
+def _free_path(path: Path, taken: Iterable[Path]) -> Path:
+    """The path, numbered where another image has it, also where only the case of letters tells them apart."""
+    names = {other.name.casefold() for other in taken}
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], numbered) if each.name.casefold() not in names)

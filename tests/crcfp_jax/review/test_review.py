@@ -16,6 +16,7 @@ from studies import feature, square, write_geojson, write_study
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.review import disagreement
 from crcfp_jax.review.curves import curve_groups, draw_curves
 from crcfp_jax.review.disagreement import places_of_tile, slide_box
 from crcfp_jax.review.figures import intervals
@@ -111,6 +112,32 @@ def test_places_are_ranked_by_how_sure_the_model_is():
     finer = {"slide": SourceImage("slide.svs", "annotated", 900, 900, 0.25, "p", "h")}
     assert slide_box(first, finer) == (100 + 80, 200 + 40, 100 + 100, 200 + 60)
     assert slide_box(first, {}) == (120, 210, 125, 215)
+
+
+def make_place(image="slide", weight=1.0):
+    record, pixels = Record("t", "train", 0, "h", "p", image, 0, 0, True, 1.0, 8, 8), np.zeros((8, 8), np.uint8)
+    picture = np.zeros((8, 8, 3), np.uint8)
+    return disagreement.Place(record, "training", weight, 1, 2, 3, 4, "stroma", "tumour", 0.9, picture, pixels, pixels)
+
+
+def test_the_heaviest_places_also_where_they_weigh_the_same():
+    # A model that is entirely sure gives places of equal size equal weights.
+    places = [make_place(f"slide{number}", 2.0 if number == 14 else 1.0) for number in range(15)]
+    found = [place.record.image for place in disagreement.heaviest(places)]
+    assert found == ["slide14", *(f"slide{number}" for number in range(11))]
+
+
+def test_images_of_like_names_have_files_of_their_own(tmp_path):
+    names = ["case 1/slide", "case_1_slide", "CASE_1_slide", "../slide"]
+    (tmp_path / "old.geojson").write_text("")
+    paths = disagreement.write_geojson(tmp_path, [make_place(name) for name in names], {})
+    assert {name: path.name for name, path in paths.items()} == {
+        "case 1/slide": "case_1_slide.geojson",
+        "case_1_slide": "case_1_slide-2.geojson",
+        "CASE_1_slide": "CASE_1_slide-3.geojson",
+        "../slide": ".._slide.geojson",
+    }
+    assert sorted(tmp_path.iterdir()) == sorted(paths.values())
 
 
 def test_intervals_are_over_patients():
