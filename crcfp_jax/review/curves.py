@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crcfp_jax.common.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from crcfp_jax.common.words import METRICS
 
 WIDTH, HEIGHT = 420, 220
 LEFT, RIGHT, TOP, BOTTOM = 48, 10, 10, 30  # pixels around the plot
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
+DASHES = ("none", "6 3", "2 2")  # tell apart the curves that share a colour
 MOST_POINTS = 400  # of a curve
 
 
@@ -19,6 +21,7 @@ def curve_groups(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[
         "loss/": "loss",
         "validation/": "validation, %",
         "pseudo_labels/": "share of the pseudo-labels",
+        "share/confident": "share of confident pixels",
         "learning_rate": "learning rate",
     }
     groups: dict[str, dict[str, list[tuple[int, float]]]] = {}
@@ -26,9 +29,17 @@ def curve_groups(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[
         for key, value in row.items():
             start = next((start for start in titles if key.startswith(start)), None)
             if start is not None and isinstance(value, int | float) and math.isfinite(value):
-                name = key.removeprefix(start) or key
-                groups.setdefault(titles[start], {}).setdefault(name, []).append((row["step"], float(value)))
+                name = _shown(start, key.removeprefix(start)) or titles[start]
+                curve = groups.setdefault(titles[start], {}).setdefault(name, [])
+                curve.append((row["step"], float(value)))
     return {title: groups[title] for title in titles.values() if title in groups}
+
+
+def _shown(start: str, name: str) -> str:
+    """A logged name as the doctor's tables write it; those of classes are the user's own."""
+    if start == "validation/":
+        return METRICS.get(name, name)
+    return name.replace("_", "-") if start == "loss/" else name
 
 
 def draw_curves(title: str, curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
@@ -49,10 +60,13 @@ def draw_curves(title: str, curves: Mapping[str, Sequence[tuple[int, float]]]) -
     for number, (name, points) in enumerate(curves.items()):
         colour = COLOURS[number % len(COLOURS)]
         every = math.ceil(len(points) / MOST_POINTS)
-        path = " ".join(place(*point) for point in points[::every])
+        path = " ".join(place(*point) for point in points[::-every][::-1])
         told = f"{html.escape(name)}: {points[-1][1]:.4g} at step {points[-1][0]}"
-        lines.append(f'<polyline points="{path}" stroke="{colour}"><title>{told}</title></polyline>')
-        names.append(f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>')
+        dash = DASHES[number // len(COLOURS) % len(DASHES)]
+        style = f'stroke="{colour}" stroke-dasharray="{dash}"'
+        lines.append(f'<polyline points="{path}" {style}><title>{told}</title></polyline>')
+        sample = f'<svg viewBox="0 0 24 4" aria-hidden="true"><polyline points="0,2 24,2" {style}/></svg>'
+        names.append(f"<span>{sample}{html.escape(name)}</span>")
     axis = (
         f'<text x="{LEFT}" y="{HEIGHT - 8}">{first}</text>'
         f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 8}" text-anchor="end">step {last}</text>'

@@ -26,14 +26,15 @@ def intervals(result: Mapping[str, Any]) -> Intervals:
     """95 % intervals over the patients of a result; see `evaluation.intervals`."""
     rows = result.get("per_image")
     if not rows:
-        return Intervals({}, {}, 0, "Evaluated by an older version, which kept no figures of single patients.")
+        return Intervals({}, {}, 0, "No intervals: an older version evaluated it, and kept no patients apart.")
     by_patient: dict[str, np.ndarray] = {}
     for row in rows:
         counts = np.array(row["confusion_matrix"], np.int64)
         by_patient[row["patient"]] = by_patient.get(row["patient"], 0) + counts
     counts = np.stack([by_patient[name] for name in sorted(by_patient)])
     if len(counts) < FEWEST:
-        return Intervals({}, {}, len(counts), f"{len(counts)} patients are too few for an interval.")
+        why = f"No intervals: {_patients(len(counts))} too few to tell how much patients differ."
+        return Intervals({}, {}, len(counts), why)
     found = {name: _percents(bootstrap_interval(counts, metric)) for name, metric in METRICS.items()}
     held = (counts.sum(2) > 0).sum(0)
     of_classes = {
@@ -46,6 +47,10 @@ def intervals(result: Mapping[str, Any]) -> Intervals:
         {name: each for name, each in of_classes.items() if each is not None},
         len(counts),
     )
+
+
+def _patients(count: int) -> str:
+    return "one patient is" if count == 1 else f"{count} patients are"
 
 
 def _percents(interval: tuple[float, float]) -> tuple[float, float] | None:

@@ -40,6 +40,7 @@ def stored_picture(content: bytes, told: str) -> str:
 
 
 def _image(kind: str, content: bytes, told: str) -> str:
+    """An image within the page; `told`: what it shows, for those who don't see it."""
     return f'<img alt="{text(told)}" src="data:{kind};base64,{base64.b64encode(content).decode()}">'
 
 
@@ -53,11 +54,22 @@ def laid_over(
     return np.where((label == IGNORED)[..., None], image, mixed).astype(np.uint8)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table that scrolls within the page; cells are HTML."""
+def scrolled(content: str) -> str:
+    """What keeps its size, however narrow the window is, and scrolls in a box of its own."""
+    return f'<div class="scroll" tabindex="0">{content}</div>'
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, of_words: bool = False) -> str:
+    """A table that scrolls within the page; cells are HTML. Those of figures are aligned at the right."""
     top = "".join(f"<th>{text(name)}</th>" for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    kind = ' class="words"' if of_words else ""
+    return scrolled(f"<table{kind}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>")
+
+
+def captioned(image: str, caption: str) -> str:
+    """An image with its caption below."""
+    return f"<figure>{image}<figcaption>{text(caption)}</figcaption></figure>"
 
 
 def listed(items: Iterable[str]) -> str:
@@ -119,7 +131,8 @@ def page(title: str, subtitle: str, sections: Iterable[str]) -> str:
 
 
 STYLE = """
-:root{color-scheme:light dark;--line:#8884;--faint:#777;--accent:#0072B2;--warn:#b45309}
+:root{color-scheme:light dark;--line:#8884;--accent:#0072B2;
+--faint:light-dark(#5f6368,#a3a8ae);--warn:light-dark(#a34a06,#f2a65a)}
 body{font:16px/1.5 system-ui,sans-serif;max-width:1180px;margin:0 auto;padding:1rem;overflow-wrap:anywhere}
 h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.2rem;margin:0 0 .5rem}h3{font-size:1rem;margin:1rem 0 .3rem}
 section{border-top:1px solid var(--line);padding:1rem 0}
@@ -127,11 +140,12 @@ section{border-top:1px solid var(--line);padding:1rem 0}
 .figures{display:flex;flex-wrap:wrap;gap:2rem}
 .figures div{display:flex;flex-direction:column}.figures b{font-size:2.2rem;line-height:1.1}
 .figures small{color:var(--faint)}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto;margin:.3rem 0 .8rem}.scroll img{max-width:none}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{text-align:right;padding:.2rem .7rem;border-bottom:1px solid var(--line);overflow-wrap:normal}
 th{white-space:nowrap}
 th:first-child,td:first-child{text-align:left;min-width:6rem}
+.words th,.words td{text-align:left}
 i{display:inline-block;width:.9em;height:.9em;margin-right:.4em;vertical-align:-.1em;border:1px solid var(--line)}
 .heat{display:block;padding:0 .3rem;
 background:color-mix(in srgb,var(--accent) calc(var(--share)*55%),transparent)}
@@ -143,6 +157,7 @@ svg polyline{fill:none;stroke-width:1.8;stroke-linejoin:round}
 img{max-width:100%;height:auto;display:block;border:1px solid var(--line);box-sizing:border-box}
 .places{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,520px),1fr));gap:1.2rem}
 .trio{display:grid;grid-template-columns:repeat(3,1fr);gap:.3rem}.trio img{width:100%}
+.trio figcaption{font-weight:400;font-size:.85rem;color:var(--faint)}
 .places h3{margin:0 0 .2rem}.places p{margin:.2rem 0}
 .legend{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;margin:.3rem 0}
 ul{margin:.3rem 0;padding-left:1.2rem}code{font-size:.9em}

@@ -1,6 +1,5 @@
 """Gathers what a run folder holds and writes review.html, with the places of disagreement beside it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,30 +10,29 @@ import numpy as np
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json, read_metrics, write_atomic
-from crcfp_jax.common.settings import value_at
-from crcfp_jax.common.words import duration
-from crcfp_jax.config import TABLE
 from crcfp_jax.doctor.folder import diagnose
+from crcfp_jax.doctor.history import in_order
+from crcfp_jax.review.about import data_section, next_section, settings_section, subtitle
 from crcfp_jax.review.curves import curve_groups, draw_curves
 from crcfp_jax.review.disagreement import Disagreement, Place, find_disagreement, slide_box, write_geojson
 from crcfp_jax.review.figures import intervals
 from crcfp_jax.review.page import (
+    captioned,
     class_table,
     headline,
     laid_over,
     listed,
     page,
     picture,
+    scrolled,
     section,
     stored_picture,
     swatch,
-    table,
     text,
 )
 from crcfp_jax.runs.data_summary import DATA_FILE
 from crcfp_jax.runs.parts import Parts
 from crcfp_jax.runs.restore import restore_variables
-from data_pipelines.data_set import SPLITS
 
 PAGE, FOLDER = "review.html", "review"
 PANEL = 300  # pixels of a picture's longer side
@@ -51,6 +49,7 @@ def write_review(workdir: Path) -> Path:
         raise UserError(f"{workdir} is not the folder of a finished run (no report.md): train it to its end first")
     settings, rows = read_json(workdir / "config.json"), read_metrics(workdir / "metrics.jsonl")
     diagnosis, title, result = diagnose(workdir)
+    data = read_json(workdir / DATA_FILE) if (workdir / DATA_FILE).is_file() else None
     parts, disagreement, reason = None, None, ""
     try:
         parts, variables, _ = restore_variables(workdir)
@@ -66,16 +65,15 @@ def write_review(workdir: Path) -> Path:
         section(
             "Curves",
             '<div class="curves">'
-            + "".join(draw_curves(name, curves) for name, curves in curve_groups(rows).items())
+            + "".join(draw_curves(name, curves) for name, curves in curve_groups(in_order(rows)).items())
             + "</div>",
         ),
-        _data(workdir, parts),
-        _settings(settings, result),
-        _next(workdir),
+        data_section(settings, data, parts),
+        settings_section(settings, result),
+        next_section(workdir, settings, tested=result is not None),
     ]
-    subtitle = f"{settings['train']['steps']} steps" + (f" in {duration(result['seconds'])}" if result else "")
     path = workdir / PAGE
-    write_atomic(path, page(title, subtitle, sections).encode())
+    write_atomic(path, page(title, subtitle(settings, data, result), sections).encode())
     return path
 
 
@@ -102,7 +100,7 @@ def _disagreement(workdir: Path, parts: Parts | None, found: Disagreement | None
     some = "" if found.tiles == found.of else f" (of {found.of}, evenly spaced)"
     told = (
         f"Of {found.tiles} annotated tiles{some}, those of training too. Where a model is sure of another class, it is"
-        " wrong or the annotation is: look at both. Each: image, annotation, prediction."
+        " wrong or the annotation is: look at both. In brackets its mean probability of that class."
     )
     legend = f'<ul class="legend">{"".join(f"<li>{swatch(info)}</li>" for info in classes)}</ul>'
     blocks = "".join(_place(rank, place, parts, paths) for rank, place in enumerate(found.places, 1))
@@ -131,7 +129,7 @@ def _place(rank: int, place: Place, parts: Parts, paths: Mapping[str, Path]) -> 
         corners = [value * factor for value in box]
         cv2.rectangle(large, corners[:2], [value + factor - 1 for value in corners[2:]], (0, 0, 0), 2)
         told = ("image", "annotation", "prediction")[len(panels)]
-        panels.append(picture(large, f"place {rank}, {told}"))
+        panels.append(captioned(picture(large, f"place {rank}, {told}"), told))
     x, y = (round(value) for value in slide_box(place, parts.data_set.images)[:2])
     words = f"annotated {place.annotated}, the model says {place.predicted} ({place.confidence:.2f})"
     where = f"{place.record.image}, patient {place.record.patient}, {place.part}; at x {x}, y {y}"
@@ -149,57 +147,5 @@ def _pictures(workdir: Path) -> str:
         return section("Predictions", '<p class="faint">No pictures were made.</p>')
     kind = "test images" if chosen.stem == "test" else f"images of {chosen.stem.partition('_')[0]}"
     return section(
-        "Predictions", f"<p>Of {text(kind)}.</p>", stored_picture(chosen.read_bytes(), f"predictions, {kind}")
+        "Predictions", f"<p>Of {text(kind)}.</p>", scrolled(stored_picture(chosen.read_bytes(), f"predictions, {kind}"))
     )
-
-
-def _data(workdir: Path, parts: Parts | None) -> str:
-    blocks = []
-    if (workdir / DATA_FILE).is_file():
-        told = read_json(workdir / DATA_FILE)
-        blocks.append(
-            f"<p>{text(told['name'])}: {told['labelled_tiles']} labelled tiles of {told['labelled_patients']} patients,"
-            f" {told['unlabelled_tiles']} unlabelled tiles; the network sees {told['microns_per_pixel']:.3g} µm per"
-            " pixel.</p>"
-        )
-        rows = [
-            [text(row["name"]), f"{row['mm2']:.3g}", str(row["tiles"]), str(row["patients"])] for row in told["classes"]
-        ]
-        blocks.append(table(("class", "labelled mm²", "tiles", "patients"), rows))
-    if parts is not None:
-        data = parts.data_set
-        rows = []
-        for split in SPLITS:
-            records = [record for record in data.records if record.split == split]
-            if records:
-                images, patients = ({getattr(record, key) for record in records} for key in ("image", "patient"))
-                annotated = sum(record.annotated for record in records)
-                rows.append([split, str(len(records)), str(annotated), str(len(images)), str(len(patients))])
-        blocks.append(table(("stored split", "tiles", "annotated", "images", "patients"), rows))
-        blocks.append(f'<p class="faint">Licence of the data: {text(data.licence or "not stated")}.</p>')
-        blocks.append(listed(text(line) for line in (*data.notes, *(f"left out: {line}" for line in data.skipped))))
-    return section("Data", *blocks)
-
-
-def _settings(settings: Mapping[str, Any], result: Mapping[str, Any] | None) -> str:
-    rows = []
-    for key, entry in TABLE.items():
-        try:
-            value = value_at(settings, key)
-        except (KeyError, TypeError):  # a setting that an older version did not have
-            continue
-        if json.dumps(value) != json.dumps(entry.default):
-            rows.append([f"<code>{text(key)}</code>", text(value), text(entry.default)])
-    versions = result.get("versions", {}) if result else {}
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    head = ("setting", "here", "default")
-    return section("Settings that are not the defaults", table(head, rows), f'<p class="faint">{text(told)}</p>')
-
-
-def _next(workdir: Path) -> str:
-    commands = [
-        f"python -m crcfp_jax.export --workdir {workdir} --output M",
-        "./launch.sh predict --model M --output O slides/",
-        "./launch.sh suggest --model M --output S slides/",
-    ]
-    return section("How to go on", listed(f"<code>{text(command)}</code>" for command in commands))

@@ -60,9 +60,11 @@ def test_every_finished_run_has_one_and_it_opens_in_a_browser(run):
     text = page.read_text()
     images = text.count("<img")
     assert images >= 4 and "http://" not in text and "https://" not in text and "<script" not in text
-    for told in ("a &lt; b &amp; c", "1 patients are too few for an interval", "Settings that are not the defaults"):
+    for told in ("a &lt; b &amp; c", "one patient is too few to tell", "Settings that are not the defaults"):
         assert told in text
     assert "supervised, study 1/1, seed 1" in text and "Class " in text
+    assert "last checkpoint (step 2), 3 labelled tiles, 0.5 µm per pixel" in text
+    assert "1 unlabelled tiles, which supervised does not look at" in text
     check_page(page, images)
 
 
@@ -86,6 +88,17 @@ def test_a_run_whose_data_have_gone(run, tmp_path):
     text = write_review(tmp_path / "run").read_text()
     assert "is not built in" in text or "no recipe of that name" in text
     assert "<svg" in text
+
+
+def test_a_run_without_test_images(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    (tmp_path / "run" / "pictures" / "test.png").unlink()
+    settings = json.loads((run / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps(settings | {"data": settings["data"] | {"dir": "gone"}}))
+    text = write_review(tmp_path / "run").read_text()
+    assert "No test images: nothing here says how good the model is" in text and "No pictures were made" in text
+    assert "python -m crcfp_jax.crossvalidate --config CONFIG --config.data.name=study --workdir V" in text
 
 
 def test_no_run_and_no_finished_one(tmp_path):
@@ -148,8 +161,10 @@ def test_intervals_are_over_patients():
     found = intervals(result)
     low, high = found.of["accuracy"]
     assert found.patients == 3 and low < 91.25 < high and set(found.of_classes) == {"a", "b"}
-    assert intervals(result | {"per_image": result["per_image"][:1]}).why_none.startswith("1 patients are too few")
-    assert intervals({"per_class": {}}).why_none.startswith("Evaluated by an older version")
+    assert intervals(result | {"per_image": result["per_image"][:1]}).why_none.startswith(
+        "No intervals: one patient is too few"
+    )
+    assert intervals({"per_class": {}}).why_none.startswith("No intervals: an older version")
 
 
 def test_curves():
@@ -157,7 +172,13 @@ def test_curves():
     groups = curve_groups([*rows, {"step": 5, "loss/total": float("nan")}])
     assert groups == {
         "loss": {"total": [(1, 1.0), (2, 0.5), (4, 0.25)]},
-        "learning rate": {"learning_rate": [(1, 0.1), (2, 0.1), (4, 0.1)]},
+        "learning rate": {"learning rate": [(1, 0.1), (2, 0.1), (4, 0.1)]},
     }
+    named = curve_groups([{"step": 1, "validation/mean_iou": 5.0, "loss/cross_patch": 1.0, "pseudo_labels/a_b": 0.5}])
+    assert [(title, list(curves)) for title, curves in named.items()] == [
+        ("loss", ["cross-patch"]), ("validation, %", ["mIoU"]), ("share of the pseudo-labels", ["a_b"]),
+    ]  # fmt: skip
+    long = draw_curves("loss", {"total": [(step, 1.0) for step in range(1, 1002)]})
+    assert '410.0,10.0" stroke' in long  # the last point is drawn, however many are left out
     drawn = draw_curves("loss", groups["loss"])
     assert 'points="48.0,10.0 ' in drawn and "410.0,145.0" in drawn  # the first at the top left; 0.25 of 1 at the right
