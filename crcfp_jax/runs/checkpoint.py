@@ -62,6 +62,14 @@ def _join(items: Any, model: str) -> TrainState:
     return TrainState(params=params, **train)
 
 
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """What Orbax needs to know so as to wait for no other process."""
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"reader{index}"
+    )
+
+
 class Checkpoints:
     """The checkpoints under `<workdir>/checkpoints`."""
 
@@ -72,7 +80,8 @@ class Checkpoints:
             workdir: run folder.
             keep: newest checkpoints kept, beside the one with the best validation mIoU.
             model: that inference uses, as `TrainState.inference` names it; to save and restore whole states.
-            read_only: for evaluation: the folder is left as it is.
+            read_only: for evaluation: the folder is left as it is. A process of several opens and reads it by itself;
+                otherwise all of them have to make every call.
 
         Raises:
             UserError: the folder can't be made, or a stored score can't be read.
@@ -94,6 +103,7 @@ class Checkpoints:
             enable_async_checkpointing=False,
             create=not read_only,
             read_only=read_only,
+            **({"multiprocessing_options": _alone()} if read_only else {}),
         )
         try:
             with user_error_on_write(self.folder):

@@ -323,6 +323,7 @@ def test_two_processes_agree_with_one(whole_run, data_dir, tmp_path):
     ]
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    assert (with_two / "review.html").is_file(), "\n".join(outputs)  # by the first process, as the other ends
     # Two replicas either way: sums of two are the same in any order, so nothing may differ but rounding. Against one
     # replica that holds for the first step; later, a pair whose confidences nearly tie may count in one and not in
     # the other, and the runs part.
