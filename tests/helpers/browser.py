@@ -13,7 +13,10 @@ SCRIPT = """<script>
 window.faults = [];
 window.addEventListener('error', event => window.faults.push('error: ' + event.message));
 window.addEventListener('load', () => {
-  for (const image of document.images) if (!image.naturalWidth) window.faults.push('no picture: ' + image.alt);
+  for (const image of document.images) {
+    if (!image.naturalWidth) window.faults.push('no picture: ' + image.alt);
+    if (!image.alt) window.faults.push('no alternative text: ' + image.src.slice(0, 80));
+  }
   const root = document.documentElement;
   if (root.scrollWidth > root.clientWidth) window.faults.push('wider than the window: ' + root.scrollWidth);
   for (const element of document.querySelectorAll('p, li, td, th, h1, h2, h3, figcaption'))
