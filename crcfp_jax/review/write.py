@@ -104,9 +104,14 @@ def _disagreement(workdir: Path, parts: Parts | None, found: Disagreement | None
     )
     legend = f'<ul class="legend">{"".join(f"<li>{swatch(info)}</li>" for info in classes)}</ul>'
     blocks = "".join(_place(rank, place, parts, paths) for rank, place in enumerate(found.places, 1))
-    files = f"For QuPath: {', '.join(sorted(path.name for path in paths.values()))} in {FOLDER}/." if paths else ""
+    names = ", ".join(sorted(path.name for path in paths.values()))
+    files = f"For QuPath, to be deleted there before the annotations are built again: {names} in {FOLDER}/."
     return section(
-        title, f"<p>{text(told)}</p>", legend, f'<div class="places">{blocks}</div>', f"<p>{text(files)}</p>"
+        title,
+        f"<p>{text(told)}</p>",
+        legend,
+        f'<div class="places">{blocks}</div>',
+        f"<p>{text(files if paths else '')}</p>",
     )
 
 
@@ -127,7 +132,8 @@ def _place(rank: int, place: Place, parts: Parts, paths: Mapping[str, Path]) -> 
         factor = max(1, round(PANEL / max(shown.shape[:2])))
         large = cv2.resize(np.ascontiguousarray(shown), None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
         corners = [value * factor for value in box]
-        cv2.rectangle(large, corners[:2], [value + factor - 1 for value in corners[2:]], (0, 0, 0), 2)
+        for colour, thickness in (((255, 255, 255), 5), ((0, 0, 0), 2)):  # seen on light and on dark tissue
+            cv2.rectangle(large, corners[:2], [value + factor - 1 for value in corners[2:]], colour, thickness)
         told = ("image", "annotation", "prediction")[len(panels)]
         panels.append(captioned(picture(large, f"place {rank}, {told}"), told))
     x, y = (round(value) for value in slide_box(place, parts.data_set.images)[:2])
