@@ -58,9 +58,11 @@ def main() -> int:
         print(interrupted, file=sys.stderr)
         return 143  # the shell's code for SIGTERM
     result = trainer.finish()
+    if trainer.main_process:
+        _write_review(workdir)
+    _wait_for_all("run reviewed")
     if not trainer.main_process:
         return 0
-    _write_review(workdir)
     if result is None:
         print(f"data set {config.data.name} in {config.data.dir} has no test images: trained, not evaluated")
         print(f"curves, and where model and annotation disagree: {workdir / 'review.html'}")
@@ -96,10 +98,17 @@ def _build_what_needs_no_download(name: str, data_dir: str) -> None:
         return
     if jax.process_index() == 0 and not is_built(data_dir, name):
         build(name, None, data_dir)
+    _wait_for_all("data set built")
+
+
+def _wait_for_all(reason: str) -> None:
+    """Waits until every process of the run is here: one that ends earlier gives the others up after minutes."""
+    import jax
+
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
-        multihost_utils.sync_global_devices("data set built")
+        multihost_utils.sync_global_devices(reason)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.training.state import TrainState
 
 AXIS = "data"
-LAST_WORK = 3600  # seconds that processes which are done wait for the others: the first of them reviews the run
 Batch = Mapping[str, Any]
 Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 
@@ -35,18 +34,12 @@ def start_processes() -> None:
             if not value.isdecimal():
                 raise UserError(f"{name}={value!r} is not a number")
         # Inside Slurm, JAX would otherwise leave this process one GPU only.
-        jax.distributed.initialize(
-            coordinator,
-            int(count),
-            int(index),
-            cluster_detection_method="deactivate",
-            shutdown_timeout_seconds=LAST_WORK,
-        )
+        jax.distributed.initialize(coordinator, int(count), int(index), cluster_detection_method="deactivate")
     elif any(values):
         missing = ", ".join(name for name, value in zip(names, values, strict=True) if not value)
         raise UserError(f"{missing} not set: a run of several processes needs all of {', '.join(names)}")
     elif os.environ.get("CRCFP_DISTRIBUTED") == "auto":
-        jax.distributed.initialize(shutdown_timeout_seconds=LAST_WORK)
+        jax.distributed.initialize()
 
 
 def make_mesh() -> Mesh:
