@@ -20,8 +20,8 @@ COMMANDS = [
 ]
 # What shrinks a command to seconds; everything else is the page's.
 SHORTER = {
-    "crcfp_jax.main": ["--config.train.steps=2", "--config.data.side=64", "--config.contrastive.negatives=64"],
-    "crcfp_jax.crossvalidate": ["--folds", "2", "--config.train.steps=2", "--config.data.side=64"],
+    "crcfp_jax.main": ["--config.train.steps=2"],
+    "crcfp_jax.crossvalidate": ["--folds", "2", "--config.train.steps=2"],
     "crcfp_jax.suggest": ["--regions", "3"],
 }
 
@@ -38,10 +38,8 @@ def as_process(command):
     if words[:2] == ["./launch.sh", "python"]:
         words = words[1:]
     elif words[0] == "./launch.sh":
-        module = {"build": "data_pipelines.build", "predict": "crcfp_jax.predict", "suggest": "crcfp_jax.suggest"}[
-            words[1]
-        ]
-        words = ["python", "-m", module, *words[2:]]
+        package = "data_pipelines" if words[1] == "build" else "crcfp_jax"
+        words = ["python", "-m", f"{package}.{words[1]}", *words[2:]]
     shorter = SHORTER.get(words[2], []) if words[1] == "-m" else []
     return [sys.executable, *words[1:], *shorter]
 
