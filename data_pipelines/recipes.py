@@ -164,9 +164,11 @@ def builds_itself(name: str) -> bool:
 
 
 def unit_name(name: str, unit: str) -> str:
-    """`config.data.split_unit` of a run on data set `name`; 'default' becomes the first of the recipe, if there is one.
+    """`config.data.split_unit` of a run on data set `name`; 'default' becomes the first of the recipe, if that has one.
 
-    For runs whose data set is not at hand.
+    For runs whose data set is not at hand. Of a recipe that grows, only the data set itself knows its units.
     """
     recipe = find_recipe(name)
-    return recipe.splits.units[0].name if recipe is not None and unit == DEFAULT else unit
+    if recipe is None or recipe.grows or unit != DEFAULT:
+        return unit
+    return recipe.splits.units[0].name

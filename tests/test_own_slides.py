@@ -12,12 +12,7 @@ from quick_compilation import FLAGS
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "own_slides.md").read_text()
-COMMANDS = [
-    line
-    for block in re.findall(r"```\n(.*?)```", PAGE, re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith(("python ", "./launch.sh "))
-]
+COMMANDS = re.findall(r"^(?:python|\./launch\.sh) .*$", PAGE, re.MULTILINE)
 # What shrinks a command to seconds; everything else is the page's.
 SHORTER = {
     "crcfp_jax.main": ["--config.train.steps=2"],
@@ -28,7 +23,15 @@ SHORTER = {
 
 def test_the_page_has_the_commands_of_the_way_there_and_back():
     words = " ".join(COMMANDS)
-    for step in ("build folder", "main", "crossvalidate", "export", "predict", "suggest", "model.initial=runs/first"):
+    for step in (
+        "build folder",
+        "crcfp_jax.main",
+        "crossvalidate",
+        "export",
+        "predict",
+        "suggest",
+        "model.initial=runs/first",
+    ):
         assert step in words
 
 

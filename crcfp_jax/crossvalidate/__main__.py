@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="--config.key=value changes a setting of every run; crcfp_jax/config.py lists them all.",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, metavar="C", help="config file, e.g. configs/glas.py:small")
+    parser.add_argument("--config", required=True, metavar="C", help="config file, e.g. configs/own.py")
     parser.add_argument("--workdir", type=Path, required=True, metavar="V", help="folder of the cross-validation")
     parser.add_argument("--methods", type=_names, metavar="A,B", help="to compare; default: the config's own alone")
     folds = "default 5, or one a patient where there are fewer"

@@ -20,8 +20,10 @@ from data_pipelines.units import Splits
 
 def test_every_module_with_a_recipe_is_one():
     recipes = all_recipes()
-    assert list(recipes) == ["bcss", "glas", "monuseg", "synthetic"]
-    assert all(name == recipe.name and recipe.licence and recipe.splits.units for name, recipe in recipes.items())
+    assert list(recipes) == ["bcss", "folder", "glas", "monuseg", "synthetic"]
+    assert all(name == recipe.name for name, recipe in recipes.items())
+    assert [name for name, recipe in recipes.items() if recipe.grows] == ["folder"]  # licence and units: the user's
+    assert all(recipe.grows or (recipe.licence and recipe.splits.units) for recipe in recipes.values())
     assert find_recipe("raw") is None and find_recipe("no such") is None  # a helper; nothing
 
 
@@ -33,7 +35,7 @@ def test_which_needs_no_download_is_asked_by_name():
 
 def test_a_units_name_without_the_data_set():
     assert unit_name("monuseg", "default") == "crop" and unit_name("monuseg", "image") == "image"
-    assert unit_name("tnbc", "default") == "default"
+    assert unit_name("tnbc", "default") == unit_name("folder", "default") == "default"
 
 
 def test_listing_recipes_loads_nothing_that_stores_them():

@@ -34,7 +34,7 @@ def test_the_default_unit_comes_first():
     assert splits.find("default", "own").name == "patient" and splits.find("image", "own").name == "image"
 
 
-@pytest.mark.parametrize("name", all_recipes())
+@pytest.mark.parametrize("name", [name for name, recipe in all_recipes().items() if not recipe.grows])
 def test_the_units_of_every_recipe_come_back(name):
     recipe = find_recipe(name)
     there = json.loads(json.dumps(splits_to_json(recipe.splits)))
