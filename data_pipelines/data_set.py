@@ -12,14 +12,14 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.common.classes import IGNORED, ClassInfo
 from crcfp_jax.common.errors import UserError
 from data_pipelines.about import ABOUT_FILE, SPLITS_FILE, read_about
 from data_pipelines.recipes import all_recipes, builds_itself, find_recipe
@@ -48,19 +48,30 @@ class Record:
     microns_per_pixel: float  # of a stored pixel
     height: int | None = None  # stored pixels; None: built by a version that didn't say, and whose tiles are equal
     width: int | None = None  # likewise
+    # Top, left, bottom and right, in stored pixels, of the part whose labels no other tile has; None: all of it.
+    core: tuple[int, int, int, int] | None = None
 
 
 class Tiles(Sequence):
     """Random access to the tiles of one stored split; safe to use from several threads.
 
     `tiles[i]` is {'image': uint8 [h, w, 3]} and, with labels, 'label': uint8 [h, w], 255 = ignored; without images, the
-    label alone. What is left out is never decoded. Raises UserError for a tile that can't be decoded.
+    label alone. What is left out is never decoded. With `cores`, one a tile, what lies outside of them is 255. Raises
+    UserError for a tile that can't be decoded.
     """
 
-    def __init__(self, stored: Sequence[dict[str, Any]], labels: bool, path: Path, images: bool = True):
+    def __init__(
+        self,
+        stored: Sequence[dict[str, Any]],
+        labels: bool,
+        path: Path,
+        images: bool = True,
+        cores: Sequence[tuple[int, int, int, int] | None] = (),
+    ):
         self._stored = stored
         self._labels, self._images = labels, images
         self._path = path
+        self._cores = cores
 
     def __len__(self) -> int:
         return len(self._stored)
@@ -77,7 +88,17 @@ class Tiles(Sequence):
         tile = {"image": example["image"]} if self._images else {}
         if self._labels:
             tile["label"] = example["label"][..., 0]
+            if self._cores and (core := self._cores[index]) is not None:
+                tile["label"] = within(core, tile["label"])
         return tile
+
+
+def within(core: tuple[int, int, int, int], label: np.ndarray) -> np.ndarray:
+    """A label [h, w] with 255 outside of a tile's core."""
+    top, left, bottom, right = core
+    kept = np.full_like(label, IGNORED)
+    kept[top:bottom, left:right] = label[top:bottom, left:right]
+    return kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +124,15 @@ class DataSet:
     images: dict[str, SourceImage] = field(default_factory=dict)  # by `Record.image`; empty: the recipe tells of none
     network_microns_per_pixel: float = 0.0  # that its build suggests for the network's pixels; 0: it suggests none
 
-    def source(self, split: str, *, labels: bool, images: bool = True) -> Tiles:
+    def source(self, split: str, *, labels: bool, images: bool = True, margins: bool = False) -> Tiles:
         """Opens a stored split for random access; see `Tiles`.
 
         Args:
           split: 'train', 'validation' or 'test'.
           labels: False: masks are neither decoded nor returned.
           images: likewise.
+          margins: also labels outside of the tiles' cores, which a pixel then has in several tiles: to learn from, not
+            to count.
 
         Raises:
           UserError: the data set has no such split.
@@ -126,7 +149,8 @@ class DataSet:
             decoders["image"] = tfds.decode.SkipDecoding()
         _allow_open_files(sum(1 for _ in self.path.glob("*array_record*")))
         stored = tfds.builder_from_directory(self.path).as_data_source(split=split, decoders=decoders)
-        return Tiles(stored, labels, self.path, images)
+        own = sorted((record.position, record.core) for record in self.records if record.split == split)
+        return Tiles(stored, labels, self.path, images, () if margins else [core for _, core in own])
 
 
 def _allow_open_files(count: int) -> None:
@@ -198,8 +222,7 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
         index = json.loads(text)
         # An index written before tiles had pixel sizes of their own lacks these columns.
         shared = {"microns_per_pixel": index["microns_per_pixel"]}
-        rows = (dict(zip(index["columns"], row, strict=True)) for row in index["records"])
-        records = tuple(Record(**shared | row) for row in rows)
+        records = tuple(Record(**shared | row) for row in rows_of(index))
         for file, size in index["files"].items():
             if not (path / file).is_file() or (path / file).stat().st_size != size:
                 raise UserError(f"{path / file} is missing or cut short; {again()}")
@@ -222,6 +245,13 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
         raise UserError(f"{path / INDEX} is damaged ({error}); {again()}") from error
 
 
+def rows_of(index: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What an index says of each tile, by the name of the column."""
+    for row in index["records"]:
+        named = dict(zip(index["columns"], row, strict=True))
+        yield named | ({"core": tuple(named["core"])} if named.get("core") else {})
+
+
 def _not_built(name: str, data_dir: str | os.PathLike) -> str:
     if find_recipe(name) is not None:
         return f"data set {name!r} is not built in {data_dir}; build it with: {build_command(name, data_dir)}"
@@ -236,8 +266,11 @@ def write_index(path: Path, index: dict[str, Any], records: Sequence[Record]) ->
     """
     editable = (INDEX, SPLITS_FILE, ABOUT_FILE)
     files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.name not in editable}
-    head = json.dumps({**index, "files": files, "columns": [column.name for column in fields(Record)]}, indent=1)
-    rows = ",\n".join(json.dumps(astuple(record)) for record in records)
+    columns = [column.name for column in fields(Record)]
+    if all(record.core is None for record in records):
+        columns.remove("core")  # so that the fingerprint of a data set whose tiles don't overlap stays what it was
+    head = json.dumps({**index, "files": files, "columns": columns}, indent=1)
+    rows = ",\n".join(json.dumps([getattr(record, column) for column in columns]) for record in records)
     temporary = path / "index.json.tmp"
     temporary.write_text(f'{head[:-2]},\n "records": [\n{rows}\n]}}\n', encoding="utf-8")
     os.replace(temporary, path / INDEX)

@@ -62,7 +62,8 @@ class _Stream:
     def __init__(self, data_set: DataSet, records: Sequence[Record], seed: int, stream: int, *, labels: bool):
         self._records = tuple(records)
         self._seed, self._stream = seed, stream
-        self._sources = {split: data_set.source(split, labels=labels) for split in {r.split for r in records}}
+        splits = {record.split for record in records}
+        self._sources = {split: data_set.source(split, labels=labels, margins=True) for split in splits}
         self._order = functools.lru_cache(maxsize=4)(self._draw_order)
 
     def _generator(self, purpose: int, number: int) -> np.random.Generator:

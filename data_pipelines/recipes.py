@@ -61,6 +61,7 @@ class Tile:
     y: int  # likewise, downwards
     notes: tuple[str, ...] = ()  # what of its source image is read otherwise than it is stored
     microns_per_pixel: float | None = None  # of `image`; None: the recipe's
+    core: tuple[int, int, int, int] | None = None  # as `Record` has it, of tiles that overlap; None: all of it
 
 
 @dataclass(frozen=True)

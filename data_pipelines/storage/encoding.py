@@ -14,7 +14,7 @@ from PIL import Image
 
 from crcfp_jax.common.classes import IGNORED
 from crcfp_jax.common.errors import UserError
-from data_pipelines.data_set import Record
+from data_pipelines.data_set import Record, within
 from data_pipelines.recipes import Recipe, Source, Tile
 
 MOST_AT_ONCE = 8  # sources, which are held in memory whole
@@ -63,9 +63,8 @@ def _encode(recipe: Recipe, source: Source, tile: Tile) -> EncodedTile:
     if label.shape != (height, width) or label.dtype != np.uint8:
         raise ValueError(f"{tile.id}: label {label.dtype} {label.shape} is not uint8 [{height}, {width}]")
     image, label = np.ascontiguousarray(tile.image), np.ascontiguousarray(label)
-    counts = np.bincount(label.ravel(), minlength=256)
-    _check_codes(recipe, source, counts)
-    pixels = counts[: len(recipe.classes)]
+    _check_codes(recipe, source, _count(label))
+    pixels = _count(label if tile.core is None else within(tile.core, label))[: len(recipe.classes)]
     content = (tile.id.encode(), image, label)
     if source.key:
         digest = hashlib.sha256()
@@ -74,9 +73,13 @@ def _encode(recipe: Recipe, source: Source, tile: Tile) -> EncodedTile:
         content = (digest.digest(),)
     pixel = recipe.microns_per_pixel if tile.microns_per_pixel is None else tile.microns_per_pixel
     where = (tile.hospital, tile.patient, tile.source_image, int(tile.x), int(tile.y))
-    record = Record(tile.id, source.split, -1, *where, bool(pixels.any()), pixel, height, width)
+    record = Record(tile.id, source.split, -1, *where, bool(pixels.any()), pixel, height, width, tile.core)
     level = recipe.png_level
     return EncodedTile(record, _png(image, level), _png(label, level), pixels, tile.notes, content)
+
+
+def _count(label: np.ndarray) -> np.ndarray:
+    return np.bincount(label.ravel(), minlength=256)
 
 
 def _check_codes(recipe: Recipe, source: Source, counts: np.ndarray) -> None:

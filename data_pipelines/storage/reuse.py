@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.data_set import INDEX, Record
+from data_pipelines.data_set import INDEX, Record, rows_of
 from data_pipelines.recipes import FoundSources
 
 SOURCES = "sources"  # entry of an index: key -> what `source_entry` gives
@@ -36,7 +36,7 @@ def stored_sources(path: Path) -> dict[str, StoredSource]:
     """The sources of a built data set by their keys; none where there is no data set, or a damaged one."""
     try:
         index = json.loads((path / INDEX).read_text(encoding="utf-8"))
-        rows = [Record(**dict(zip(index["columns"], row, strict=True))) for row in index["records"]]
+        rows = [Record(**row) for row in rows_of(index)]
         by_split: dict[str, list[Record]] = {}
         for record in rows:
             by_split.setdefault(record.split, []).append(record)

@@ -1,7 +1,8 @@
 """An image of a study cut into tiles: annotated ones where something is annotated, unlabelled ones in tissue.
 
 The image, at the stored pixel size, is divided evenly into cells of about the wanted side. A tile is a cell with a
-margin of context around it; labels are of the cell alone, so that every annotated pixel is in one tile.
+margin of context around it, which is labelled too, so that a crop at the cell's edge learns from all that it shows. The
+cell is the tile's core: every annotated pixel counts in one tile.
 """
 
 import hashlib
@@ -17,14 +18,14 @@ from jaxtyping import UInt8
 
 from crcfp_jax.common.classes import IGNORED
 from crcfp_jax.common.errors import UserError
-from data_pipelines.data_set import evenly_spaced
+from data_pipelines.data_set import evenly_spaced, within
 from data_pipelines.reading.open import open_slide
 from data_pipelines.reading.resample import SAME, View, canvas_size
 from data_pipelines.reading.slide import Slide
 from data_pipelines.reading.tissue import find_tissue
 from data_pipelines.recipes import Source, Tile
 
-FORM = 1  # of tiles; a change makes those of older builds be cut again
+FORM = 2  # of tiles; a change makes those of older builds be cut again
 MARGIN = 8  # the margin is the side's share of one in so many
 CHUNK = 64  # cells of a source, which is held in memory whole
 LEAST_TISSUE = 0.25  # share of an unlabelled tile
@@ -128,9 +129,8 @@ def _annotated_tiles(
     with open_slide(cutting.path) as slide:
         canvas = _Canvas(cutting, slide)
         for cell in cells:
-            label = canvas.label(cell, painting)
-            if (label != IGNORED).any():
-                yield canvas.tile(cell, label)
+            if (tile := canvas.annotated_tile(cell, painting)) is not None:
+                yield tile
     changed()
 
 
@@ -144,7 +144,7 @@ def _unlabelled_tiles(
             tissue = find_tissue(slide, cutting.own_microns)
             held = [cell for cell in candidates if canvas.tissue_share(cell, tissue) >= LEAST_TISSUE]
             for place in evenly_spaced(len(held), most) if held else ():
-                yield canvas.tile(held[place], None)
+                yield canvas.tile(held[place])
     changed()
 
 
@@ -175,19 +175,23 @@ class _Canvas:
         margin = self._margin
         return max(0, top - margin), max(0, left - margin), min(height, bottom + margin), min(width, right + margin)
 
-    def label(self, cell: Cell, truth: Truth) -> UInt8[np.ndarray, "h w"]:
+    def annotated_tile(self, cell: Cell, truth: Truth) -> Tile | None:
+        """The tile of a cell; None where nothing is annotated inside the cell itself."""
         top, left, bottom, right = self._window(cell)
-        label = np.full((bottom - top, right - left), IGNORED, np.uint8)
         above, before, below, after = self._cell(cell)
-        painted = truth.paint(above, before, below - above, after - before, self._factor)
-        label[above - top : below - top, before - left : after - left] = painted
-        return label
+        core = (above - top, before - left, below - top, after - left)
+        label = truth.paint(top, left, bottom - top, right - left, self._factor)
+        if (within(core, label) == IGNORED).all():
+            return None
+        return self.tile(cell, label, None if core == (0, 0, *label.shape) else core)
 
     def tissue_share(self, cell: Cell, tissue) -> float:
         top, left, bottom, right = self._cell(cell)
         return float(tissue.window(top, left, bottom - top, right - left, self._view.size).mean())
 
-    def tile(self, cell: Cell, label: UInt8[np.ndarray, "h w"] | None) -> Tile:
+    def tile(
+        self, cell: Cell, label: UInt8[np.ndarray, "h w"] | None = None, core: tuple[int, int, int, int] | None = None
+    ) -> Tile:
         top, left, bottom, right = self._window(cell)
         x, y = round(left * self._factor[1]), round(top * self._factor[0])
         cutting = self._cutting
@@ -202,4 +206,5 @@ class _Canvas:
             y=y,
             notes=self._slide.notes,
             microns_per_pixel=cutting.own_microns * sum(self._factor) / 2,
+            core=core,
         )

@@ -41,7 +41,7 @@ class FakeDataSet:
             for position in range(len(images))
         )
 
-    def source(self, split, *, labels):
+    def source(self, split, *, labels, margins=False):
         assert split == "train"
         return FakeSource(self, labels)
 

@@ -131,7 +131,7 @@ def test_a_large_image_is_cut_and_every_annotated_pixel_is_in_one_tile(tmp_path)
     with tifffile.TiffFile(study / "annotated" / "a.tif") as file:
         pixels = file.asarray()
     found = np.full_like(whole, 255)
-    source = data_set.source("train", labels=True)
+    source, trained_on = (data_set.source("train", labels=True, margins=margins) for margins in (False, True))
     for record in data_set.records:
         tile = source[record.position]
         place = np.s_[record.y : record.y + record.height, record.x : record.x + record.width]
@@ -139,7 +139,10 @@ def test_a_large_image_is_cut_and_every_annotated_pixel_is_in_one_tile(tmp_path)
         assert record.annotated == bool((tile["label"] != 255).any())
         assert not ((tile["label"] != 255) & (found[place] != 255)).any()
         found[place] = np.where(tile["label"] != 255, tile["label"], found[place])
+        expected = whole[place] if record.annotated else np.full(tile["label"].shape, 255)
+        np.testing.assert_array_equal(trained_on[record.position]["label"], expected)  # its margin too
     np.testing.assert_array_equal(found, whole)
+    assert data_set.pixels == {"train": [250 * 250, 400 * 400]}  # each once
     annotated = sum(record.annotated for record in data_set.records)
     assert 0 < annotated < len(data_set.records) < 40  # the others show tissue that nobody annotated
 
@@ -375,9 +378,9 @@ def test_a_study_that_changes_meanwhile(tmp_path, monkeypatch):
 
     tile = _Canvas.tile
 
-    def change(self, cell, label):
+    def change(self, *arguments):
         os.utime(path, ns=(1, 1))
-        return tile(self, cell, label)
+        return tile(self, *arguments)
 
     monkeypatch.setattr(_Canvas, "tile", change)
     said = refuse(tmp_path)
