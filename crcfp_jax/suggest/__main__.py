@@ -4,6 +4,7 @@ python -m crcfp_jax.suggest --model M --output S INPUT... [--regions 10]
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = make_parser().parse_args(arguments)
     if not 1 <= given.regions <= LARGEST:
         raise UserError(f"--regions {given.regions}: give a number from 1 to {LARGEST}")
+    if given.size is not None and not 0 < given.size < math.inf:
+        raise UserError(f"--size {given.size:g}: give µm of a place's side, more than 0")
     check_packages()
 
     from crcfp_jax.suggest.run import run

@@ -1,8 +1,9 @@
 """Places of a slide that could be annotated, and what a model says of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from jaxtyping import Float64, UInt8
 from crcfp_jax.slides.plan import SlidePlan
 from crcfp_jax.suggest.selection import normalised_entropy, unit_length
 from data_pipelines.geometry import pad_to
-from data_pipelines.tiling import Window
 
 LEAST_TISSUE = 0.5  # share of a place
 BATCH = 8  # windows
@@ -36,6 +36,45 @@ class Candidates:
     embedding: Float64[np.ndarray, "n d"]
 
 
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of the slide, as the network sees it, in equal parts of at most a window; places hold several parts."""
+
+    edges: tuple[int, ...]  # of the parts
+    side: int  # of a window
+    group: int  # parts of a place, at most
+
+    @classmethod
+    def divide(cls, length: int, side: int, group: int) -> "_Axis":
+        parts = -(-length // side)
+        return cls(tuple(round(length * part / parts) for part in range(parts + 1)), side, group)
+
+    @property
+    def parts(self) -> int:
+        return len(self.edges) - 1
+
+    def place(self, part: int) -> int:
+        """The place that a part belongs to."""
+        return part * -(-self.parts // self.group) // self.parts
+
+    def extent(self, place: int) -> tuple[int, int]:
+        """First and last + 1 pixel of a place."""
+        own = [part for part in range(self.parts) if self.place(part) == place]
+        return self.edges[own[0]], self.edges[own[-1] + 1]
+
+    def window(self, part: int) -> tuple[int, int, slice]:
+        """Start and length of what is read for a part, a whole window where there is one, and the part in it."""
+        start = max(0, min(self.edges[part], self.edges[-1] - self.side))
+        length = min(self.side, self.edges[-1] - start)
+        return start, length, slice(self.edges[part] - start, self.edges[part + 1] - start)
+
+
+def divide(plan: SlidePlan, group: int) -> tuple[_Axis, _Axis]:
+    """Rows and columns of a slide's places."""
+    down, across = (_Axis.divide(length, plan.tiling.side, group) for length in plan.view.size)
+    return down, across
+
+
 def find_candidates(
     plan: SlidePlan,
     forward: Forward,
@@ -45,66 +84,70 @@ def find_candidates(
     pool: Executor,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Candidates:
-    """Looks at a slide window by window; a candidate is a square of `group` x `group` windows, half of it tissue.
+    """Looks at a slide window by window; a candidate is a square of about `group` x `group` windows, half of it tissue.
 
-    Memory holds a batch of windows and, of each candidate, sums.
+    Every pixel counts in one candidate. Memory holds a batch of windows and, of each candidate, sums.
 
     Args:
-        plan: of the slide, with windows that don't overlap.
+        plan: of the slide.
         forward: starts a batch of `BATCH` windows: 'probabilities' and 'embedding'.
         classes: of the model.
         group: windows along a candidate's side.
         pool: threads that read.
         advance: called with the number of windows that are done.
     """
+    side, (down, across) = plan.tiling.side, divide(plan, group)
+    windows = ((row, column) for row in range(down.parts) for column in range(across.parts))
+    sums: dict[tuple[int, int], np.ndarray] = {}
+    for seen in batched(windows, BATCH * BATCH):
+        held = [
+            (row, column, tissue) for row, column in seen if (tissue := _tissue(plan, down, across, row, column)).any()
+        ]
+        for batch in batched(held, BATCH):
+            pixels = np.zeros((BATCH, side, side, 3), np.uint8)
+            for place, read in enumerate(pool.map(lambda at: _read(plan, down, across, *at[:2]), batch)):
+                pixels[place] = read
+            outputs = {name: np.asarray(values) for name, values in forward(pixels).items()}
+            for place, (row, column, tissue) in enumerate(batch):
+                core = down.window(row)[2], across.window(column)[2]
+                probabilities = outputs["probabilities"][place][core][tissue]
+                told = np.concatenate(
+                    [
+                        [normalised_entropy(probabilities).sum(), len(probabilities)],
+                        probabilities.sum(0, dtype=np.float64),
+                        outputs["embedding"][place] * len(probabilities),
+                    ]
+                )
+                key = (down.place(row), across.place(column))
+                sums[key] = sums.get(key, 0.0) + told
+        advance(len(seen))
+    return _gather(plan, sums, down, across, classes)
+
+
+def _read(plan: SlidePlan, down: _Axis, across: _Axis, row: int, column: int) -> UInt8[np.ndarray, "side side 3"]:
+    (top, rows, _), (left, columns, _) = down.window(row), across.window(column)
     side = plan.tiling.side
-    windows = [window for row in plan.windows for window in row]
-    sums: dict[tuple[int, int], list[np.ndarray]] = {}
-    for first in range(0, len(windows), BATCH):
-        batch = windows[first : first + BATCH]
-        pixels = np.zeros((BATCH, side, side, 3), np.uint8)
-        for place, read in enumerate(pool.map(lambda window: _read(plan, window), batch)):
-            pixels[place] = read
-        outputs = {name: np.asarray(values) for name, values in forward(pixels).items()}
-        for place, window in enumerate(batch):
-            tissue = _tissue(plan, window)
-            probabilities = outputs["probabilities"][place, : tissue.shape[0], : tissue.shape[1]][tissue]
-            told = np.concatenate(
-                [
-                    [normalised_entropy(probabilities).sum(), len(probabilities)],
-                    probabilities.sum(0, dtype=np.float64),
-                    outputs["embedding"][place] * len(probabilities),
-                ]
-            )
-            key = (window.top // (side * group), window.left // (side * group))
-            sums[key] = sums.get(key, 0.0) + told
-        advance(len(batch))
-    return _gather(plan, sums, side * group, classes)
+    return pad_to(plan.view.read(top, left, rows, columns), None, side, side)[0][:side, :side]
 
 
-def _read(plan: SlidePlan, window: Window) -> UInt8[np.ndarray, "side side 3"]:
-    side, (height, width) = plan.tiling.side, plan.view.size
-    rows, columns = min(side, height - window.top), min(side, width - window.left)
-    return pad_to(plan.view.read(window.top, window.left, rows, columns), None, side, side)[0][:side, :side]
-
-
-def _tissue(plan: SlidePlan, window: Window) -> np.ndarray:
-    side, (height, width) = plan.tiling.side, plan.view.size
-    rows, columns = min(side, height - window.top), min(side, width - window.left)
+def _tissue(plan: SlidePlan, down: _Axis, across: _Axis, row: int, column: int) -> np.ndarray:
+    """Of a part: which of its pixels are tissue."""
+    (top, bottom), (left, right) = down.edges[row : row + 2], across.edges[column : column + 2]
     if plan.tissue is None:
-        return np.ones((rows, columns), bool)
-    return plan.tissue.window(window.top, window.left, rows, columns, plan.view.size)
+        return np.ones((bottom - top, right - left), bool)
+    return plan.tissue.window(top, left, bottom - top, right - left, plan.view.size)
 
 
-def _gather(plan: SlidePlan, sums: Mapping[tuple[int, int], np.ndarray], extent: int, classes: int) -> Candidates:
-    height, width = plan.view.size
-    down, across = (own / seen for own, seen in zip(plan.slide.size, plan.view.size, strict=True))
+def _gather(
+    plan: SlidePlan, sums: Mapping[tuple[int, int], np.ndarray], down: _Axis, across: _Axis, classes: int
+) -> Candidates:
+    y_factor, x_factor = (own / seen for own, seen in zip(plan.slide.size, plan.view.size, strict=True))
     boxes, kept = [], []
     for (row, column), told in sorted(sums.items()):
-        top, left = row * extent, column * extent
-        rows, columns = min(extent, height - top), min(extent, width - left)
+        (top, bottom), (left, right) = down.extent(row), across.extent(column)
+        rows, columns = bottom - top, right - left
         if told[1] >= LEAST_TISSUE * rows * columns:
-            boxes.append((left * across, top * down, columns * across, rows * down))
+            boxes.append((left * x_factor, top * y_factor, columns * x_factor, rows * y_factor))
             kept.append(told)
     if not kept:
         return Candidates(np.zeros((0, 4)), np.zeros(0), np.zeros((0, classes)), np.zeros((0, 0)))
@@ -115,3 +158,10 @@ def _gather(plan: SlidePlan, sums: Mapping[tuple[int, int], np.ndarray], extent:
         told[:, 2 : 2 + classes] / told[:, 1:2],
         unit_length(told[:, 2 + classes :]),
     )
+
+
+def batched(values: Iterable, count: int) -> Iterator[list]:
+    """The values, `count` at a time."""
+    rest = iter(values)
+    while batch := list(islice(rest, count)):
+        yield batch

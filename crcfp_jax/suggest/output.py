@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.drawing import INK, PAPER, legible, save_picture, shortened
-from crcfp_jax.common.files import write_atomic
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import describe_os_error, write_atomic
 from crcfp_jax.slides.writing.legend import legend
 from crcfp_jax.suggest.suggestions import Suggestion
 
@@ -107,17 +108,18 @@ def _wrapped(reason: str) -> tuple[str, ...]:
 
 def write_output(
     output: Path,
+    earlier: Iterable[str],
     suggestions: Sequence[Suggestion],
     microns: Mapping[str, float],
     picture: UInt8[np.ndarray, "_ _ 3"],
 ) -> list[Path]:
-    """Writes every file, in the place of those of earlier suggestions; returns those for QuPath.
+    """Writes every file, in the place of those of `earlier` inputs; returns those for QuPath.
 
     Raises:
         UserError: the folder can't be written.
     """
     paths = []
-    for name in _inputs_before(output / TABLE):
+    for name in earlier:
         (output / f"{name}.geojson").unlink(missing_ok=True)
     for name in dict.fromkeys(each.picture.name for each in suggestions):
         path = output / f"{name}.geojson"
@@ -128,9 +130,19 @@ def write_output(
     return paths
 
 
-def _inputs_before(path: Path) -> set[str]:
-    """The inputs that an earlier table names."""
+def inputs_before(output: Path) -> list[str]:
+    """The inputs that an earlier table in the folder names.
+
+    Raises:
+        UserError: the table is no longer as it was written, so that what belongs to it can't be told.
+    """
+    path = output / TABLE
     if not path.is_file():
-        return set()
-    with open(path, newline="", encoding="utf-8") as file:
-        return {row["input"] for row in csv.DictReader(file) if row.get("input")}
+        return []
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return sorted({row["input"] for row in csv.DictReader(file)})
+    except OSError as error:
+        raise UserError(f"cannot read {describe_os_error(error, path)}") from error
+    except (UnicodeDecodeError, KeyError, csv.Error) as error:
+        raise UserError(f"{path} is not as it was written: delete the folder, or give another --output") from error

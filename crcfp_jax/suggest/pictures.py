@@ -32,19 +32,20 @@ def show(
     with open_slide(each.picture.path) as slide:
         view = plan_picture(slide, card, options).view
         down, across = (seen / own for own, seen in zip(slide.size, view.size, strict=True))
-        top, left = round(each.top * down), round(each.left * across)
-        height = min(view.size[0] - top, round(each.height * down), LARGEST * side)
-        width = min(view.size[1] - left, round(each.width * across), LARGEST * side)
+        parts = []  # of both axes: start and length of what is shown, as the network sees it
+        for start, extent, factor, whole in zip(
+            (each.top, each.left), (each.height, each.width), (down, across), view.size, strict=True
+        ):
+            length = max(1, min(round(extent * factor), LARGEST * side, whole))
+            parts.append((min(max(0, round((start + extent / 2) * factor - length / 2)), whole - length), length))
+        (top, height), (left, width) = parts
         pixels = view.read(top, left, height, width)
         closer = View(slide, max(1.0, each.width / SHOWN, each.height / SHOWN))
-        factors = [seen / own for own, seen in zip(slide.size, closer.size, strict=True)]
-        place = [round(start * factor) for start, factor in zip((each.top, each.left), factors, strict=True)]
-        share = (height / down / each.height, width / across / each.width)  # of the place that is shown
+        scales = [now / seen for now, seen in zip(closer.size, view.size, strict=True)]
+        place = [round(start * scale) for (start, _), scale in zip(parts, scales, strict=True)]
         size = [
-            max(1, min(round(extent * factor * part), whole - start))
-            for extent, factor, part, whole, start in zip(
-                (each.height, each.width), factors, share, closer.size, place, strict=True
-            )
+            max(1, min(round(length * scale), whole - start))
+            for (_, length), scale, whole, start in zip(parts, scales, closer.size, place, strict=True)
         ]
         shown = closer.read(*place, *size)
     label = cv2.resize(_label(pixels, side, forward), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)

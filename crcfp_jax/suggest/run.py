@@ -15,8 +15,8 @@ from crcfp_jax.portable_model.known import read_known
 from crcfp_jax.slides.inputs import Input, find_inputs
 from crcfp_jax.slides.options import Options
 from crcfp_jax.slides.plan import plan_picture
-from crcfp_jax.suggest.candidates import BATCH, Candidates, Forward, find_candidates
-from crcfp_jax.suggest.output import SHEET, TABLE, sheet, write_output
+from crcfp_jax.suggest.candidates import BATCH, Candidates, Forward, divide, find_candidates
+from crcfp_jax.suggest.output import SHEET, TABLE, inputs_before, sheet, write_output
 from crcfp_jax.suggest.pictures import show
 from crcfp_jax.suggest.suggestions import Suggestion, suggest
 from data_pipelines.reading.open import open_slide
@@ -35,6 +35,7 @@ def run(given: Namespace) -> int:
     """
     if (given.output / TABLE).exists() and not given.overwrite:
         raise UserError(f"{given.output} holds suggestions: give --overwrite to replace them, or another --output")
+    earlier = inputs_before(given.output)
     pictures = find_inputs(given.inputs, given.output)
     model = load_model(given.model)
     card = model.card
@@ -48,7 +49,7 @@ def run(given: Namespace) -> int:
     if not suggestions:
         raise UserError("no place to suggest: no input has a place that is tissue by half")
     views = [show(each, card, forward, options) for each in suggestions]
-    paths = write_output(given.output, suggestions, microns, sheet(suggestions, views, card.classes))
+    paths = write_output(given.output, earlier, suggestions, microns, sheet(suggestions, views, card.classes))
     _tell(suggestions, given, known is not None, [str(path) for path in paths])
     return int(failed)
 
@@ -63,7 +64,8 @@ def _look(
             try:
                 with open_slide(picture.path) as slide:
                     plan = plan_picture(slide, card, options)
-                    with progress_bar(picture.name, plan.count, transient=True) as advance:
+                    down, across = divide(plan, group)
+                    with progress_bar(picture.name, down.parts * across.parts, transient=True) as advance:
                         candidates = find_candidates(
                             plan, forward, classes=classes, group=group, pool=pool, advance=advance
                         )

@@ -92,6 +92,11 @@ def test_what_is_there_is_replaced_when_asked_only(model, slides, tmp_path):
         run(model, tmp_path / "s", slides, "--regions", 1)
     run(model, tmp_path / "s", slides, "--regions", 1, "--overwrite")
     assert len(list((tmp_path / "s").glob("*.geojson"))) == len(rows(tmp_path / "s")) == 1
+    table = tmp_path / "s" / "suggestions.csv"  # as a spreadsheet may save it
+    for text in (table.read_text().replace(",", ";").encode(), "rank,input\n1,M\xfcller\n".encode("cp1252")):
+        table.write_bytes(text)
+        with pytest.raises(UserError, match=r"suggestions\.csv is not as it was written: delete the folder, or give"):
+            run(model, tmp_path / "s", slides, "--overwrite")
 
 
 def test_a_damaged_slide_is_named_and_the_others_go_on(model, slides, tmp_path, capsys):
@@ -107,6 +112,9 @@ def test_faults_in_one_line(model, slides, tmp_path):
         run(model, tmp_path / "s", tmp_path / "glass.png")
     with pytest.raises(UserError, match="--regions 0: give a number from 1 to 50"):
         run(model, tmp_path / "s", slides, "--regions", 0)
+    for size in ("nan", "0", "-5"):
+        with pytest.raises(UserError, match=f"--size {size}: give µm of a place's side, more than 0"):
+            run(model, tmp_path / "s", slides, "--size", size)
     older = make_model(tmp_path / "older", embedding=False)
     with pytest.raises(UserError, match="older tells no features of places: export the model again with this version"):
         run(older, tmp_path / "s", slides)
