@@ -59,7 +59,8 @@ def make_split(
     divides patients too. A data set with a validation split of its own uses that, whatever `validation` says. The test
     split is never drawn from.
 
-    With `folds`, what the paper's lists say of labelled units is left aside: they are drawn from those that remain.
+    With `folds`, what the paper's lists say of labelled units is left aside: the same share of the units that remain is
+    drawn from these.
 
     Args:
       data_set: a built data set.
@@ -86,6 +87,7 @@ def make_split(
     if not 0 <= fold < max(1, folds):
         numbers = f"with config.data.folds={folds} they are 0 to {folds - 1}" if folds else "there are no folds"
         raise UserError(f"config.data.fold={fold}: {numbers}")
+    everyone = {unit_of(record) for record in training if record.annotated}
     if folds:
         tested = set(deal_folds(data_set, folds, seed)[fold])
         test = [record for record in training if record.patient in tested and record.annotated]
@@ -93,7 +95,10 @@ def make_split(
     annotated = sorted({unit_of(record) for record in training if record.annotated})
     if folds:
         remaining = tuple(name for name in chosen_unit.training if name in annotated)
-        chosen_unit = dataclasses.replace(chosen_unit, training=remaining, labelled={})
+        counts = {
+            part: max(1, count * len(annotated) // len(everyone)) for part, count in chosen_unit.fractions.items()
+        }
+        chosen_unit = dataclasses.replace(chosen_unit, training=remaining, labelled={}, fractions=counts)
     if fraction == ALL:
         labelled_units = set(annotated)
     else:

@@ -1,5 +1,6 @@
 """Folds: every annotated patient is tested once, nobody is on two sides, and classes are spread."""
 
+import dataclasses
 from itertools import combinations
 from pathlib import Path
 
@@ -90,6 +91,18 @@ def test_the_same_folds_whatever_is_labelled_and_others_for_another_seed():
     }  # fmt: skip
     assert len(set(tests.values())) == 1
     assert len({str(deal_folds(data_set, 4, seed)) for seed in range(8)}) > 4
+
+
+def test_a_fraction_is_of_what_remains():
+    data_set = random_data_set(3)
+    for folds, patients in ((2, 1), (4, 1), (8, 1)):  # of 8, 1/2 is said to be 2: a quarter of 4, 6 and 7
+        split = make_split(data_set, "1/2", 1, unit="patient", validation=False, folds=folds, fold=0)
+        assert len(patients_of(split.labelled)) == patients
+    units = Splits((Unit("patient", {"1/2": 4, "1/1": 8}),))
+    halves = dataclasses.replace(data_set, splits=units)
+    for folds, patients in ((2, 2), (4, 3), (8, 3)):
+        split = make_split(halves, "1/2", 1, validation=False, folds=folds, fold=0)
+        assert len(patients_of(split.labelled)) == patients
 
 
 def test_without_folds_nothing_is_different():
