@@ -64,10 +64,27 @@ def check_space(folder: str | os.PathLike, size: int, *, what: str, option: str)
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """The files in a folder and below it, sorted; hidden folders, and what vanishes meanwhile, are left out."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    """The files in a folder and below it, also where a link leads, sorted; hidden folders are left out.
+
+    What vanishes meanwhile is left out too. A folder that several links lead to is looked into once, so that a link to
+    a folder above itself ends.
+
+    Raises:
+        UserError: a folder can't be read.
+    """
+
+    def tell(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise UserError(f"cannot read {describe_os_error(error, error.filename)}") from error
+
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=tell):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(place, name) for name in names]
     return sorted(found)
 
