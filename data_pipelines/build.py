@@ -93,12 +93,24 @@ def _build_growing(
         known = is_built(data_dir, recipe.name) and not overwrite
         built = open_data_set(data_dir, recipe.name) if known else None
         found = _look(recipe, raw, data_dir, options, skip_bad=skip_bad, built=built)
+        if built is not None and built.images:
+            _check_same_study(built, found)
         if overwrite or not is_unchanged(path, found, options):
             from data_pipelines.storage.store import store  # here, because it loads TFDS
 
             with staged_folder(path, INDEX) as folder:
                 store(found.recipe, found, folder, options, skip_bad, previous=None if overwrite else path)
     return open_data_set(data_dir, recipe.name)
+
+
+def _check_same_study(built: DataSet, found: FoundSources) -> None:
+    """Raises UserError where a study has no image of the one that was built under its name."""
+    before, now = ({image.file for image in images.values()} for images in (built.images, found.images))
+    if before.isdisjoint(now):
+        raise UserError(
+            f"{built.path} was built of other images, such as {min(before)}: give this study another --name, or replace"
+            " that one with --overwrite"
+        )
 
 
 def _named(recipe: Recipe, raw: Path, options: dict[str, Any]) -> Recipe:

@@ -51,7 +51,8 @@ def name_values(
     if kind == INSTANCES:
         if colours:
             raise UserError(f"{first} is a mask of colours: --mask instances takes whole numbers")
-        return Naming({0: BACKGROUND if table is None else table.background, UNKNOWN: None}, rest=_object(table))
+        ground = BACKGROUND if table is None else table.class_of(table.background)
+        return Naming({0: ground, UNKNOWN: None}, rest=_object(table))
     if colours:
         return _by_table(masks, table, {} if table is None else table.by_colour, colours=True)
     if table is not None:
@@ -138,7 +139,8 @@ def _object(table: ClassTable | None) -> str:
     """The class of objects: the table's, where it has but one beside the background."""
     if table is None:
         return OBJECT
-    names = [row.name for row in table.rows if same_name(row.name) != same_name(table.background)]
+    ground = table.class_of(table.background)
+    names = [row.name for row in table.rows if ground is None or same_name(row.name) != same_name(ground)]
     if len(names) != 1:
         raise UserError(
             f"{table.path} has {len(names)} classes beside {table.background!r}: --mask instances numbers the objects"

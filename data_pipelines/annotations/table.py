@@ -74,6 +74,13 @@ class ClassTable:
         """The row of a name or alias, IGNORED for an ignored one, None for an unknown one."""
         return self._numbers.get(same_name(name))
 
+    def class_of(self, name: str) -> str | None:
+        """The class that a name or alias means, itself where the table doesn't know it; None for an ignored one."""
+        row = self.find(name)
+        if row is None:
+            return name
+        return None if row == IGNORED else self.rows[row].name
+
     @cached_property
     def _numbers(self) -> dict[str, int]:
         found = {same_name(name): IGNORED for name in self.ignored}

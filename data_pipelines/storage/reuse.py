@@ -55,7 +55,7 @@ def _parse(path: Path, entry: dict[str, Any], records: list[Record], files: dict
     if not file.is_file() or file.stat().st_size != files[entry["file"]]:
         return None
     own = tuple(records[entry["first"] : entry["first"] + len(entry["pixels"])])
-    pixels = np.array(entry["pixels"], np.int64).reshape(len(own), -1)
+    pixels = np.array(entry["pixels"], np.int64).reshape(len(own), -1) if own else np.zeros((0, 0), np.int64)
     return StoredSource(file, own, pixels, entry["notes"], bytes.fromhex(entry["digest"]))
 
 
@@ -75,7 +75,7 @@ def is_unchanged(path: Path, found: FoundSources, options: dict[str, Any]) -> bo
         expected = {name: dataclasses.asdict(image) for name, image in found.images.items()}
         classes = [[entry["name"], entry["colour"]] for entry in index["classes"]]
         return (
-            [source.key for source in found.sources] == list(index[SOURCES])
+            sorted(source.key for source in found.sources) == sorted(index[SOURCES])
             and told == json.loads(json.dumps(expected))
             and classes == [[info.name, list(info.colour)] for info in found.recipe.classes]
             and index["options"] == options

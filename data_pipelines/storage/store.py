@@ -142,9 +142,9 @@ class TissueBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             if not self.skip_bad:
                 raise UserError(f"{error}; mend it, or leave it out with --skip_bad") from error
             self.collected.skipped.append(str(error))
-            encoded = EncodedSource(())
-        else:
-            self.collected.read += 1
+            self.on_source(source)
+            return  # of a growing data set it is no stored source, so that the next build reads it again
+        self.collected.read += 1
         for tile in encoded.tiles:
             for note in tile.notes:
                 notes.setdefault(note, []).append(tile.record.image)

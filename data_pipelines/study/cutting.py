@@ -27,7 +27,7 @@ from data_pipelines.recipes import Source, Tile
 
 FORM = 2  # of tiles; a change makes those of older builds be cut again
 MARGIN = 8  # the margin is the side's share of one in so many
-CHUNK = 64  # cells of a source, which is held in memory whole
+CHUNK = 100 * 512**2  # pixels of the tiles of a source, which is held in memory whole
 LEAST_TISSUE = 0.25  # share of an unlabelled tile
 
 Cell = tuple[int, int]  # row, column
@@ -108,18 +108,39 @@ def annotated_sources(
         truth_key: changes with that.
         changed: raises UserError where a file has changed since it was looked at.
     """
-    for first in range(0, len(cells), CHUNK):
-        chunk = list(cells[first : first + CHUNK])
+    for chunk, part in _parts(cutting, cells):
         tiles = partial(_annotated_tiles, cutting, chunk, truth, changed)
-        name = cutting.name if len(cells) <= CHUNK else f"{cutting.name}, part {first // CHUNK + 1}"
-        yield Source(name, cutting.split, tiles, cutting.digest("annotated", chunk, truth_key))
+        yield Source(f"{cutting.name}{part}", cutting.split, tiles, cutting.digest("annotated", chunk, truth_key))
 
 
-def unlabelled_source(cutting: Cutting, others: Sequence[Cell], most: int, changed: Callable[[], None]) -> Source:
-    """The source of unlabelled tiles: at most `most`, evenly over the tissue, none of the cells `others`."""
-    tiles = partial(_unlabelled_tiles, cutting, frozenset(others), most, changed)
-    key = cutting.digest("unlabelled", sorted(others), most)
-    return Source(f"{cutting.name}, unlabelled", cutting.split, tiles, key)
+def _parts(cutting: Cutting, values: Sequence) -> Iterator[tuple[list, str]]:
+    """What is to become tiles, in parts that can be held in memory, with words for the part where there are several."""
+    count = max(1, CHUNK // cutting.side**2)
+    for first in range(0, len(values), count):
+        yield list(values[first : first + count]), f", part {first // count + 1}" if len(values) > count else ""
+
+
+def unlabelled_sources(
+    cutting: Cutting,
+    touched: Sequence[Cell],
+    truth: Callable[[], Truth] | None,
+    truth_key: str,
+    most: int,
+    changed: Callable[[], None],
+) -> Iterator[Source]:
+    """The sources of unlabelled tiles: at most `most`, evenly over the tissue, where nothing is annotated.
+
+    Args:
+        cutting: of the image.
+        touched: cells that may hold annotation, which `truth` tells; None where there is none.
+        truth_key: changes with that.
+        most: tiles.
+        changed: as `annotated_sources` takes it.
+    """
+    for numbers, part in _parts(cutting, range(most)):
+        tiles = partial(_unlabelled_tiles, cutting, frozenset(touched), truth, most, numbers, changed)
+        key = cutting.digest("unlabelled", sorted(touched), truth_key, most, numbers)
+        yield Source(f"{cutting.name}, unlabelled{part}", cutting.split, tiles, key)
 
 
 def _annotated_tiles(
@@ -135,16 +156,23 @@ def _annotated_tiles(
 
 
 def _unlabelled_tiles(
-    cutting: Cutting, others: frozenset[Cell], most: int, changed: Callable[[], None]
+    cutting: Cutting,
+    touched: frozenset[Cell],
+    truth: Callable[[], Truth] | None,
+    most: int,
+    numbers: Sequence[int],
+    changed: Callable[[], None],
 ) -> Iterator[Tile]:
-    candidates = [cell for cell in cutting.all_cells if cell not in others]
-    if candidates and most:
-        with open_slide(cutting.path) as slide:
-            canvas = _Canvas(cutting, slide)
-            tissue = find_tissue(slide, cutting.own_microns)
-            held = [cell for cell in candidates if canvas.tissue_share(cell, tissue) >= LEAST_TISSUE]
-            for place in evenly_spaced(len(held), most) if held else ():
-                yield canvas.tile(held[place])
+    """Those of `numbers` among the at most `most` tiles."""
+    painting = truth() if touched else None
+    with open_slide(cutting.path) as slide:
+        canvas = _Canvas(cutting, slide)
+        free = [cell for cell in cutting.all_cells if cell not in touched or not canvas.is_annotated(cell, painting)]
+        tissue = find_tissue(slide, cutting.own_microns) if free else None
+        held = [cell for cell in free if canvas.tissue_share(cell, tissue) >= LEAST_TISSUE]
+        places = evenly_spaced(len(held), most) if held else []
+        for place in places[numbers[0] : numbers[-1] + 1]:
+            yield canvas.tile(held[place])
     changed()
 
 
@@ -184,6 +212,11 @@ class _Canvas:
         if (within(core, label) == IGNORED).all():
             return None
         return self.tile(cell, label, None if core == (0, 0, *label.shape) else core)
+
+    def is_annotated(self, cell: Cell, truth: Truth) -> bool:
+        """Whether anything is annotated inside a cell."""
+        top, left, bottom, right = self._cell(cell)
+        return bool((truth.paint(top, left, bottom - top, right - left, self._factor) != IGNORED).any())
 
     def tissue_share(self, cell: Cell, tissue) -> float:
         top, left, bottom, right = self._cell(cell)

@@ -32,8 +32,8 @@ class Drawing:
     boxes: np.ndarray | None
     areas: tuple[tuple[shapely.Geometry, str | None], ...]  # in the order of the file; None: ignored
     frames: tuple[shapely.Geometry, ...]
-    inside_frames: str
-    elsewhere: str
+    inside_frames: str | None  # class of what is free there; None: unknown
+    elsewhere: str | None  # likewise
     table: ClassTable | None
 
     def truth(self, classes: Sequence[ClassInfo]) -> Painting:
@@ -47,9 +47,8 @@ class Drawing:
         for area, name in self.areas:
             label = label_of(name)
             painted.append(Painted(area, label, rank=len(labels) if name is None else label if self.table else 0))
-        elsewhere = label_of(self.elsewhere) if self.elsewhere else IGNORED
         inside = label_of(self.inside_frames) if self.frames else IGNORED
-        return Painting(painted, self.frames, inside_frames=inside, elsewhere=elsewhere)
+        return Painting(painted, self.frames, inside_frames=inside, elsewhere=label_of(self.elsewhere))
 
 
 def read_drawing(each: Opened, table: ClassTable | None, options: StudyOptions) -> Drawing:
@@ -101,10 +100,14 @@ def read_drawing(each: Opened, table: ClassTable | None, options: StudyOptions) 
         notes.append(f"{len(points)} points left out, which have no area")
     if beyond:
         notes.append(f"{len(beyond)} annotations cut at the image's edge, first {beyond[0].place}")
-    inside = options.unannotated or (table.background if table else BACKGROUND)
-    for free in [inside] * bool(frames) + [options.unannotated] * bool(options.unannotated):
-        names.setdefault(free, None)
-    boxes = shapely.bounds(np.array([*frames, *(shape for shape, _ in areas)], object)).reshape(-1, 4)
+    inside, elsewhere = options.unannotated or (table.background if table else BACKGROUND), options.unannotated or None
+    if table is not None:
+        inside, elsewhere = (None if name is None else table.class_of(name) for name in (inside, elsewhere))
+    for free in [inside] * bool(frames) + [elsewhere]:
+        if free is not None:
+            names.setdefault(free, None)
+    parts = shapely.get_parts(np.array([*frames, *(shape for shape, _ in areas)], object))
+    boxes = shapely.bounds(parts).reshape(-1, 4)
     return Drawing(
         identity=identity,
         key=str([identity, options.stroke_width, options.unannotated, inside, repr(table)]),
@@ -112,11 +115,11 @@ def read_drawing(each: Opened, table: ClassTable | None, options: StudyOptions) 
         names=names,
         regions=dict(regions),
         diameters=diameters,
-        boxes=None if options.unannotated else boxes,
+        boxes=boxes if elsewhere is None else None,
         areas=tuple(areas),
         frames=tuple(frames),
         inside_frames=inside,
-        elsewhere=options.unannotated,
+        elsewhere=elsewhere,
         table=table,
     )
 
@@ -135,13 +138,12 @@ def _class_name(path: Path, annotation: Annotation, table: ClassTable | None) ->
         )
     if table is None:
         return name
-    row = table.find(name)
-    if row is None:
+    if table.find(name) is None:
         raise UserError(
             f"{path}: {annotation.place} is of class {name!r}, which {table.path} doesn't know ({table.known}): add it,"
             " or an alias, or list it under ignored"
         )
-    return None if row == IGNORED else table.rows[row].name
+    return table.class_of(name)
 
 
 def _lies(annotations: Sequence[Annotation]) -> str:

@@ -10,6 +10,7 @@ from data_pipelines.annotations.files import ANNOTATION_SUFFIXES
 from data_pipelines.reading.open import is_slide_file
 
 ROLES = {"annotated": "train", "test": "test", "unannotated": "train"}  # folder of a study -> stored split
+KNOWN = (*ROLES, "patients.csv", "classes.toml")  # what a study's folder holds
 MASK = "_mask"  # at the end of a mask image's name
 
 
@@ -47,11 +48,27 @@ def find_files(raw_dir: Path) -> StudyFiles:
         images += own
         faults += wrong
         others += rest
-    faults += _same_names(images)
-    notes = ()
+    images, doubled = _names_once(images)
+    notes = []
     if others:
-        notes = (f"{len(others)} files of other kinds are left out, first {others[0]}",)
-    return StudyFiles(tuple(images), tuple(faults), notes)
+        notes.append(f"{len(others)} files of other kinds are left out, first {others[0]}")
+    beside, misspelt = _beside(raw_dir)
+    faults += misspelt
+    if beside:
+        notes.append(f"left out, since a study's folder holds {', '.join(KNOWN)}: {', '.join(beside)}")
+    return StudyFiles(tuple(images), (*faults, *doubled), tuple(notes))
+
+
+def _beside(raw_dir: Path) -> tuple[list[str], list[str]]:
+    """What else a study's folder holds, by name; and faults: what is called almost as something known."""
+    others, faults = [], []
+    for path in sorted(raw_dir.iterdir()):
+        meant = next((name for name in KNOWN if name == path.name.casefold()), None)
+        if meant is not None and not (raw_dir / meant).exists():  # where case counts; elsewhere it is that already
+            faults.append(f"{path} is left out: rename it {meant}")
+        elif meant is None and not path.name.startswith("."):
+            others.append(path.name)
+    return others, faults
 
 
 def _find_role(folder: Path, role: str) -> tuple[list[StudyImage], list[str], list[Path]]:
@@ -100,11 +117,11 @@ def _is_part_of_mirax(path: Path, folder: Path) -> bool:
     return any((folder / place.parent / f"{place.name}.mrxs").is_file() for place in between)
 
 
-def _same_names(images: Iterable[StudyImage]) -> list[str]:
-    """A fault for each image whose name another role has too: tiles are called after it."""
+def _names_once(images: Iterable[StudyImage]) -> tuple[list[StudyImage], list[str]]:
+    """The images without those whose name another role had before, as tiles are called after it; faults of these."""
     seen: dict[str, StudyImage] = {}
     faults = []
     for image in images:
         if (first := seen.setdefault(image.name, image)) is not image:
             faults.append(f"{first.path} and {image.path} have one name: remove or rename one")
-    return faults
+    return list(seen.values()), faults

@@ -14,7 +14,7 @@ from data_pipelines.data_set import DataSet
 from data_pipelines.recipes import FoundSources, Recipe, Source
 from data_pipelines.source_image import SourceImage
 from data_pipelines.study.check import Checked, write_check
-from data_pipelines.study.cutting import Cutting, annotated_sources, unlabelled_source
+from data_pipelines.study.cutting import Cutting, annotated_sources, unlabelled_sources
 from data_pipelines.study.drawing import read_drawing
 from data_pipelines.study.files import ROLES, find_files
 from data_pipelines.study.labelled import Labelled, choose_study_classes
@@ -44,9 +44,10 @@ def look(recipe: Recipe, raw_dir: Path, built: DataSet | None, **given: Any) -> 
         return FoundSources((), missing=f"{raw_dir}/annotated holds no image")
     belongings = find_belongings(raw_dir, files.images, options.patient_pattern)
     opened, faults, notes = open_images(files.images, belongings.of, options.mpp)
+    opened, both = _on_one_side(opened)
     table = read_class_table(raw_dir / CLASS_TABLE) if (raw_dir / CLASS_TABLE).is_file() else None
     labelled, more = _read_annotations([each for each in opened if each.image.annotation], table, options)
-    faults = [*files.faults, *belongings.faults, *_on_both_sides(opened), *faults, *more]
+    faults = [*files.faults, *belongings.faults, *both, *faults, *more]
     told = [f"{name}: {note}" for name, found in labelled.items() for note in found.notes]
     notes = [*files.notes, *belongings.notes, *notes, *told]
     opened = [each for each in opened if not each.image.annotation or each.image.name in labelled]
@@ -68,13 +69,18 @@ def look(recipe: Recipe, raw_dir: Path, built: DataSet | None, **given: Any) -> 
     )
 
 
-def _on_both_sides(opened: Sequence[Opened]) -> Iterator[str]:
-    """A fault for each image for training of a patient of the test part."""
+def _on_one_side(opened: Sequence[Opened]) -> tuple[list[Opened], list[str]]:
+    """The images without those for training of a patient of the test part; a fault for each of these."""
     tested = {each.belonging.patient: each.image.path for each in opened if each.image.role == "test"}
+    kept, faults = [], []
     for each in opened:
-        if each.image.role != "test" and (test := tested.get(each.belonging.patient)):
-            patient = each.belonging.patient
-            yield f"{each.image.path} and {test} are both of patient {patient}, who can't train and test: move one"
+        patient = each.belonging.patient
+        if each.image.role != "test" and patient in tested:
+            also = f"{each.image.path} and {tested[patient]} are both of patient {patient}"
+            faults.append(f"{also}, who can't train and test: move one")
+        else:
+            kept.append(each)
+    return kept, faults
 
 
 def _read_annotations(
@@ -124,15 +130,16 @@ class _Study:
         """Image by image, annotated tiles before unlabelled ones."""
         most = self.options.tiles_per_slide
         for each in self.opened:
-            cutting, cells = self.cutting(each), []
+            cutting, cells, truth, key = self.cutting(each), [], None, ""
+            changed = self._changed(each)
             if labelled := self.labelled.get(each.image.name):
                 boxes = labelled.boxes
                 cells = cutting.all_cells if boxes is None else cutting.cells_within(boxes)
-                truth = partial(labelled.truth, self.classes)
-                changed = self._changed(each)
-                yield from annotated_sources(cutting, cells, truth, self._truth_key(labelled), changed)
-            if most and each.image.role != "test" and len(cells) < len(cutting.all_cells):
-                yield unlabelled_source(cutting, cells, most, self._changed(each))
+                truth, key = partial(labelled.truth, self.classes), self._truth_key(labelled)
+                yield from annotated_sources(cutting, cells, truth, key, changed)
+            # Of a small image that is annotated anywhere, nothing is left.
+            if most and each.image.role != "test" and not (cells and len(cutting.all_cells) == 1):
+                yield from unlabelled_sources(cutting, cells, truth, key, most, changed)
 
     def cutting(self, each: Opened) -> Cutting:
         """How an image is cut."""

@@ -2,20 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from crcfp_jax.common.classes import ClassInfo
-from data_pipelines.annotations.mask_classes import Naming, mask_label, name_values
+from data_pipelines.annotations.mask_classes import INSTANCES, Naming, mask_label, name_values
 from data_pipelines.annotations.masks import UNKNOWN, Mask, read_mask
 from data_pipelines.annotations.table import ClassTable, same_name
 from data_pipelines.study.labelled import Colour
 from data_pipelines.study.opened import Opened, at_once, file_identity
 from data_pipelines.study.options import StudyOptions
-
-MOST_VALUES = 16  # whose parts are looked at one by one
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,8 @@ def read_masks(
     """
     facts: dict[str, _Facts] = {}
     faults = []
-    for each, (found, fault) in zip(opened, at_once(_look_at_mask, opened), strict=True):
+    look = partial(_look_at_mask, instances=options.mask == INSTANCES)
+    for each, (found, fault) in zip(opened, at_once(look, opened), strict=True):
         faults += [fault] if fault else []
         if found is not None:
             facts[each.image.name] = found
@@ -96,26 +96,25 @@ def read_masks(
     return labelled, faults
 
 
-def _look_at_mask(each: Opened) -> _Facts:
+def _look_at_mask(each: Opened, instances: bool) -> _Facts:
     path = each.image.annotation
     identity = file_identity(path)
     mask = read_mask(path, each.size)
     counts = mask.counts()
-    return _Facts(identity, counts, mask.colours, _diameters(mask, counts))
+    return _Facts(identity, counts, mask.colours, _diameters(mask, counts, instances))
 
 
-def _diameters(mask: Mask, counts: Mapping[int, int]) -> dict[int, list[float]]:
-    """Of the connected parts of all values but the commonest, which is what objects lie on.
+def _diameters(mask: Mask, counts: Mapping[int, int], instances: bool) -> dict[int, list[float]]:
+    """Of objects: of what has a number of its own, or else the connected parts of a value.
 
-    Many values are numbers of objects: these are taken together.
+    Of classes, the commonest is left out, which is what objects lie on.
     """
-    ground = max(counts, key=counts.__getitem__)
-    objects = [value for value in counts if value not in (ground, UNKNOWN)]
-    if len(objects) > MOST_VALUES:
-        areas = [counts[value] for value in objects]
-        return {objects[0]: [2 * np.sqrt(area / np.pi) for area in areas]}
-    found = {}
-    for value in objects:
+    if instances:
+        return {value: [2 * np.sqrt(count / np.pi)] for value, count in counts.items() if value not in (0, UNKNOWN)}
+    ground, found = max(counts, key=counts.__getitem__), {}
+    for value in counts:
+        if value in (ground, UNKNOWN):
+            continue
         _, _, figures, _ = cv2.connectedComponentsWithStats((mask.values == value).astype(np.uint8), connectivity=8)
         found[value] = (2 * np.sqrt(figures[1:, cv2.CC_STAT_AREA] / np.pi)).tolist()
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error
 from crcfp_jax.common.pixel_size import PLAUSIBLE
+from data_pipelines.annotations.table import same_name
 from data_pipelines.study.files import StudyImage
 from data_pipelines.tcga import TCGA_NAME
 
@@ -69,7 +70,7 @@ def _from_pattern(images: Sequence[StudyImage], pattern: re.Pattern, source: str
         named = match.groupdict()
         hospital = named.get("hospital") or (match[2] if pattern is TCGA_NAME else None)
         of[image.name] = Belonging(named.get("patient") or match[1] or image.name, hospital or UNKNOWN)
-    if len(own) == len(images):
+    if images and len(own) == len(images):
         raise UserError(f"{source} fits no image, such as {images[0].name}: correct it")
     return Belongings(of, source, notes=_note_own(own, source))
 
@@ -83,7 +84,8 @@ def _from_table(table: Path, images: Sequence[StudyImage]) -> Belongings:
     for image in images:
         known |= {image.name: image, f"{image.name}{image.path.suffix}": image}
     of: dict[str, Belonging] = {}
-    faults = []
+    faults, own = [], []
+    spellings: dict[str, str] = {}
     rows, notes = _rows(table)
     for number, row in rows:
         image = known.get(row["image"])
@@ -94,8 +96,12 @@ def _from_table(table: Path, images: Sequence[StudyImage]) -> Belongings:
         else:
             microns = _microns(table, number, row.get("microns_per_pixel", ""))
             patient, hospital = row["patient"] or image.name, row.get("hospital", "") or UNKNOWN
-            of[image.name] = Belonging(patient, hospital, microns)
-    own = [image.name for image in images if image.name not in of]
+            if (before := spellings.setdefault(same_name(patient), patient)) != patient:
+                faults.append(f"{table}, line {number}: {before!r} and {patient!r} are one patient: spell it alike")
+            if not row["patient"]:
+                own.append(image.name)
+            of[image.name] = Belonging(before, hospital, microns)
+    own += [image.name for image in images if image.name not in of]
     of |= {image.name: _own(image) for image in images if image.name not in of}
     return Belongings(of, TABLE, tuple(faults), (*notes, *_note_own(own, TABLE)))
 

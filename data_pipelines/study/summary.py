@@ -1,9 +1,11 @@
 """What the build of a study tells on the terminal."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from data_pipelines.data_set import DataSet
@@ -37,9 +39,9 @@ def _image_table(data_set: DataSet) -> Table:
             table.add_row(f"and {rest} more")
             break
         table.add_row(
-            name,
+            escape(name),
             image.role,
-            image.patient,
+            escape(image.patient),
             f"{image.width} x {image.height}",
             f"{image.microns_per_pixel:.3g}",
             f"{sum(image.mm2.values()):.3g}" if image.mm2 else "-",
@@ -63,7 +65,7 @@ def _class_table(data_set: DataSet) -> Table:
         regions = sum(image.regions.get(info.name, 0) for image in images)
         patients = len({image.patient for image in holding})
         table.add_row(
-            info.name,
+            escape(info.name),
             f"{mm2:.3g}",
             f"{100 * mm2 / total:.1f} %" if total else "-",
             str(regions or "-"),
@@ -97,7 +99,7 @@ def _told(data_set: DataSet) -> Iterator[str]:
 
 def _dir(data_set: DataSet) -> str:
     folder = data_set.path.parent.parent
-    return "" if folder.as_posix() == "data" else f" --config.data.dir={folder}"
+    return "" if folder.as_posix() == "data" else f" {shlex.quote(f'--config.data.dir={folder}')}"
 
 
 def scarce(data_set: DataSet) -> dict[str, str]:

@@ -22,7 +22,7 @@ SIDE = 32
 class Memory(DataSet):
     """A data set that holds its images, given as options, in memory."""
 
-    def source(self, split, *, labels):
+    def source(self, split, *, labels, margins=False):
         return [{"image": image, "label": np.zeros(image.shape[:2], np.uint8)} for image in self.options["images"]]
 
 

@@ -147,6 +147,103 @@ def test_a_large_image_is_cut_and_every_annotated_pixel_is_in_one_tile(tmp_path)
     assert 0 < annotated < len(data_set.records) < 40  # the others show tissue that nobody annotated
 
 
+def test_unlabelled_tiles_lie_wherever_nothing_is_annotated(tmp_path):
+    study = tmp_path / "study"
+    write_image(study / "annotated" / "a.png", 640, 640)
+    parts = [square(10, 10, 60), square(560, 560, 60)]  # in opposite corners, as one annotation
+    write_geojson(study / "annotated" / "a.geojson", feature("Tumor", parts, kind="MultiPolygon"),
+                  feature("Stroma", [[300, 20], [620, 340]], kind="LineString"))  # fmt: skip
+    write_image(study / "annotated" / "b.png", 640, 640, seed=1)
+    codes = np.full((640, 640), 255, np.uint8)
+    codes[:100, :100], codes[50:90, 50:90] = 0, 1
+    Image.fromarray(codes).save(study / "annotated" / "b_mask.png")
+    (study / "classes.toml").write_text(
+        'class = [{name = "Stroma", values = [0]}, {name = "Tumor", values = [1]}]', encoding="utf-8"
+    )
+    data_set = build_study(tmp_path, tile="128")
+    for name, count in (("a", 1 + 1 + 5), ("b", 1)):
+        own = [record for record in data_set.records if record.image == name]
+        assert sum(record.annotated for record in own) == count and len(own) == 25
+
+
+def test_another_study_does_not_take_the_place_of_one(tmp_path):
+    write_study(tmp_path / "study", patients=2, unannotated=0)
+    build_study(tmp_path)
+    for path in (tmp_path / "study" / "annotated").iterdir():
+        path.rename(path.with_name(f"other_{path.name}"))
+    message = (
+        f"{tmp_path}/data/study/1.0.0 was built of other images, such as annotated/slide0.png: give this study another "
+        "--name, or replace that one with --overwrite"
+    )
+    assert refuse(tmp_path) == message
+    assert sorted(build_study(tmp_path, name="mine").images) == ["other_slide0", "other_slide1"]
+    assert sorted(build_study(tmp_path, overwrite=True).images) == ["other_slide0", "other_slide1"]
+
+
+def test_a_source_without_tiles_leaves_the_others_stored(tmp_path, monkeypatch):
+    study = tmp_path / "study"
+    write_study(study, patients=1, unannotated=1)
+    Image.fromarray(np.full((300, 400, 3), 250, np.uint8)).save(study / "unannotated" / "glass.png", dpi=(50800,) * 2)
+    assert "glass" in build_study(tmp_path).images
+    write_image(study / "unannotated" / "new.png", seed=7)
+    opened = []
+    monkeypatch.setattr("data_pipelines.study.cutting.open_slide", _noting(opened))
+    build_study(tmp_path)
+    assert opened == ["new"]
+
+
+def test_what_was_left_out_once_is_read_again(tmp_path, monkeypatch):
+    from data_pipelines.study import cutting
+
+    write_study(tmp_path / "study", patients=2, unannotated=1)
+
+    def fail(path):
+        if path.stem == "slide1":
+            raise UserError(f"{path} is on a drive that is away")
+        return open_slide(path)
+
+    open_slide = cutting.open_slide
+    monkeypatch.setattr(cutting, "open_slide", fail)
+    first = build_study(tmp_path, skip_bad=True)
+    assert len(first.skipped) == 1 and "slide1" in first.skipped[0]
+    monkeypatch.setattr(cutting, "open_slide", open_slide)
+    again = build_study(tmp_path)
+    assert again.skipped == () and (labels(again, "slide1")[1] == 1).any()
+
+
+def test_unlabelled_tiles_in_parts_are_those_at_once(tmp_path, monkeypatch):
+    write_study(tmp_path / "study", patients=1, unannotated=0)
+    write_image(tmp_path / "study" / "unannotated" / "large.tif", 1280, 1280)
+    options = {"tile": "128", "mpp": "0.5", "tiles_per_slide": "60"}
+    whole = build_study(tmp_path, **options)
+    monkeypatch.setattr("data_pipelines.study.cutting.CHUNK", 7 * 128**2)
+    parts = build_study(tmp_path, **options, name="parts")
+    assert [record.id for record in parts.records] == [record.id for record in whole.records]
+    assert len(list(parts.path.glob("*array_record*"))) > len(list(whole.path.glob("*array_record*"))) + 7
+
+
+@pytest.mark.parametrize(
+    ("table", "options"),
+    [
+        ('background = "normal"\nclass = [{name = "Stroma", aliases = ["normal"]}, {name = "Tumor"}]', {}),
+        ('ignored = ["background"]\nclass = [{name = "Stroma"}, {name = "Tumor"}]', {}),
+        ('class = [{name = "Stroma", aliases = ["normal"]}, {name = "Tumor"}]', {"unannotated": "normal"}),
+    ],
+)
+def test_the_background_by_another_name(tmp_path, table, options):
+    study = tmp_path / "study"
+    write_image(study / "annotated" / "a.png")
+    drawn = (feature("Region*", square(0, 0, 200)), feature("Tumor", square(20, 20, 60)))
+    write_geojson(study / "annotated" / "a.geojson", *drawn, feature("Stroma", square(100, 100, 50)))
+    (study / "classes.toml").write_text(table, encoding="utf-8")
+    data_set = build_study(tmp_path, **options)
+    assert [info.name for info in data_set.classes] == ["Stroma", "Tumor"]
+    label = labels(data_set, "a")[1]
+    free = 255 if "ignored" in table else 0
+    assert label[5, 5] == free and label[30, 30] == 1 and label[120, 120] == 0
+    assert label[250, 350] == (0 if options else 255)
+
+
 def test_unlabelled_tiles_are_bounded_and_spread(tmp_path):
     study = tmp_path / "study"
     write_study(study, patients=1, unannotated=0)
@@ -161,10 +258,14 @@ def test_unlabelled_tiles_are_bounded_and_spread(tmp_path):
 def test_growing_reads_what_has_changed_only(tmp_path, monkeypatch):
     study = tmp_path / "study"
     write_study(study, patients=3, unannotated=2)
+    write_image(study / "test" / "last.png", seed=50)
+    write_geojson(study / "test" / "last.geojson", feature("Tumor", square(0, 0, 9)))
     first = build_study(tmp_path)
     stored = {file.stat().st_ino for file in first.path.glob("*array_record*")}
+    written = (first.path / "index.json").stat().st_mtime_ns
     again = build_study(tmp_path)
     assert again.fingerprint == first.fingerprint
+    assert (again.path / "index.json").stat().st_mtime_ns == written
     assert {file.stat().st_ino for file in again.path.glob("*array_record*")} == stored
     opened = []
     monkeypatch.setattr("data_pipelines.study.cutting.open_slide", _noting(opened))
@@ -174,13 +275,13 @@ def test_growing_reads_what_has_changed_only(tmp_path, monkeypatch):
     (study / "unannotated" / "more0.png").unlink()
     changed = build_study(tmp_path)
     assert sorted(opened) == ["more9", "slide1"]
-    assert sorted(changed.images) == ["more1", "more9", "slide0", "slide1", "slide2"]
+    assert sorted(changed.images) == ["last", "more1", "more9", "slide0", "slide1", "slide2"]
     assert (labels(changed, "slide1")[1] == 1).sum() == 900 and (labels(changed, "slide0")[1] == 1).sum() == 3600
     anew = build("folder", study, tmp_path / "other", microns_per_pixel="0.5")
     assert anew.fingerprint == changed.fingerprint  # as if it had been built at once
     assert sorted(path.name for path in changed.path.iterdir()) == sorted(path.name for path in anew.path.iterdir())
     pictures = [sorted(path.name for path in (each.path / "check").iterdir()) for each in (changed, anew)]
-    assert pictures[0] == pictures[1] and len(pictures[0]) == 6
+    assert pictures[0] == pictures[1] and len(pictures[0]) == 8
 
 
 def _noting(opened):
@@ -224,6 +325,31 @@ def test_it_says_what_it_has_found(tmp_path, capsys):
         assert re.search(told, said), told
     main(["folder", "--raw_dir", str(tmp_path / "study"), "--data_dir", str(tmp_path / "data")])
     assert capsys.readouterr().out.startswith("already built: ")
+
+
+def test_names_are_shown_as_they_are(tmp_path, capsys):
+    write_image(tmp_path / "study" / "annotated" / "a [red].png")
+    drawn = (feature("tumour [/b]", square(0, 0, 60)), feature("stroma [red]", square(100, 100, 50)))
+    write_geojson(tmp_path / "study" / "annotated" / "a [red].geojson", *drawn)
+    main(["folder", "--raw_dir", str(tmp_path / "study"), "--data_dir", str(tmp_path / "my data")])
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("a [red] ", "tumour [/b] ", "stroma [red] "))
+    assert f"'--config.data.dir={tmp_path}/my data'" in said
+
+
+def test_objects_by_number_and_classes_by_code_have_their_own_sizes(tmp_path):
+    """Squares of 20 pixels two by two: as many classes, or as many objects."""
+    values = np.zeros((300, 400), np.uint8)
+    for number in range(36):
+        row, column = divmod(number, 12)
+        values[20 + row * 90 : 40 + row * 90, 5 + column * 32 : 25 + column * 32] = 1 + number // 2
+    for kind, options in (("codes", {}), ("objects", {"mask": "instances"})):
+        study = tmp_path / kind
+        write_image(study / "annotated" / "a.png", microns=1.0)
+        Image.fromarray(values).save(study / "annotated" / "a_mask.png")
+        told = build("folder", study, tmp_path / "data", **options).notes[0]
+        # 18 values: parts of 20 x 20 pixels are 22.6 µm across, two of them together 31.9.
+        assert ("22.6 µm across" if kind == "codes" else "31.9 µm across") in told
 
 
 def refuse(tmp_path, **options):
@@ -398,6 +524,19 @@ def test_a_patient_trains_or_tests(tmp_path):
     assert refuse(tmp_path) == (
         f"unannotated/more0.png and test/last.png are both of patient P1, who can't train and test: move one{MEND}"
     )
+    left = build_study(tmp_path, skip_bad=True)
+    assert len(left.skipped) == 1 and {r.image: r.split for r in left.records if r.patient == "P1"} == {"last": "test"}
+
+
+def test_one_name_in_two_parts_is_taken_once(tmp_path):
+    study = tmp_path / "study"
+    write_study(study, patients=2, unannotated=1)
+    write_image(study / "unannotated" / "slide0.png", seed=90)
+    write_image(study / "test" / "slide1.png", seed=91)
+    write_geojson(study / "test" / "slide1.geojson", feature("Tumor", square(0, 0, 9)))
+    data_set = build_study(tmp_path, skip_bad=True)
+    assert len(data_set.skipped) == 2 and sorted(data_set.images) == ["more0", "slide0", "slide1"]
+    assert (labels(data_set, "slide0")[1] == 1).sum() == (labels(data_set, "slide1")[1] == 1).sum() == 3600
 
 
 @pytest.mark.parametrize(

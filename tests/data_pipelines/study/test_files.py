@@ -68,6 +68,32 @@ def test_an_annotation_among_the_unannotated(tmp_path):
     assert only_fault(tmp_path) == expected
 
 
+def test_what_lies_beside_the_known_folders_is_told(tmp_path):
+    write_study(tmp_path, patients=1, unannotated=0)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / ".hidden").write_text("")
+    (tmp_path / "notes.txt").write_text("")
+    found = find_files(tmp_path)
+    known = "annotated, test, unannotated, patients.csv, classes.toml"
+    assert found.faults == ()
+    assert found.notes == (f"left out, since a study's folder holds {known}: notes.txt, tests",)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("Patients.csv", "patients.csv"), ("Unannotated", "unannotated")])
+def test_almost_a_known_name(tmp_path, name, meant):
+    write_study(tmp_path, patients=1, unannotated=0)
+    (tmp_path / name).mkdir()
+    assert only_fault(tmp_path) == f"{name} is left out: rename it {meant}"
+
+
+def test_a_folder_that_a_link_leads_to(tmp_path):
+    write_image(tmp_path / "drive" / "far.png")
+    (tmp_path / "study" / "unannotated").mkdir(parents=True)
+    (tmp_path / "study" / "unannotated" / "batch").symlink_to(tmp_path / "drive")
+    (tmp_path / "drive" / "again").symlink_to(tmp_path / "drive")  # a loop
+    assert [image.name for image in find_files(tmp_path / "study").images] == ["batch/far"]
+
+
 def test_files_of_other_kinds_are_told(tmp_path):
     write_study(tmp_path, patients=1, unannotated=0)
     (tmp_path / "annotated" / "notes.txt").write_text("")

@@ -30,7 +30,8 @@ def test_table(tmp_path, separator):
         "more/b": Belonging("P1", "unknown", 0.25),
         "c": Belonging("c", "South"),
     }
-    assert found.faults == () and found.notes == ()
+    assert found.faults == ()
+    assert found.notes == ("1 images are their own patients, not told by patients.csv, first c",)
 
 
 def test_a_table_that_names_some_images_and_more_columns(tmp_path):
@@ -65,6 +66,12 @@ def test_faults_of_the_table(tmp_path, text, message):
         write(tmp_path, text)
 
 
+def test_one_patient_in_two_spellings(tmp_path):
+    found = write(tmp_path, "image,patient\na,P 1\nc,p  1\n")
+    assert found.faults == (f"{tmp_path}/patients.csv, line 3: 'P 1' and 'p  1' are one patient: spell it alike",)
+    assert found.of["a"].patient == found.of["c"].patient == "P 1"  # where faults are left out
+
+
 def test_a_table_in_another_encoding(tmp_path):
     with pytest.raises(UserError, match="is not in UTF-8"):
         write(tmp_path, "image,patient\na,Müller", encoding="latin-1")
@@ -81,6 +88,10 @@ def test_pattern(tmp_path):
     (tmp_path / "patients.csv").write_text("image,patient\n")
     with pytest.raises(UserError, match="both tell the patients"):
         find_belongings(tmp_path, images, re.compile("(P)"))
+
+
+def test_a_pattern_and_no_image_of_use(tmp_path):
+    assert find_belongings(tmp_path, [], re.compile("(P[0-9]+)")).of == {}
 
 
 def test_names_of_tcga_tell_patient_and_hospital(tmp_path):
