@@ -39,10 +39,11 @@ def read_tensors(path: Path) -> WeightFile:
     try:
         with path.open("rb") as file:
             start = file.read(32)
+        # First, as the length of safetensors' header, of which a pickle has no likeness, may begin as any other kind.
+        if start[4:9] == b"\0\0\0\0{":
+            return WeightFile(_read_safetensors(path), "")
         if start.startswith((ZIP_MAGIC, PICKLE_START)):
             return _choose_table(path)
-        if start[8:9] == b"{":  # after the header's length
-            return WeightFile(_read_safetensors(path), "")
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
     except SafetensorError as error:

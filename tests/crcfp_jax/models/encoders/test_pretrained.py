@@ -190,3 +190,15 @@ def test_network_with_group_normalisation(tmp_path, tensors):
     path = write(tmp_path / "a.safetensors", tensors)
     with pytest.raises(UserError, match=r"config\.model\.normalisation"):
         load_pretrained(path, abstract_variables(normalisation="group"))
+
+
+@pytest.mark.parametrize("first", [0x50, 0x80])
+def test_safetensors_whose_header_begins_as_another_kind(tmp_path, first):
+    """Its length, which comes first, may begin as a pickle does, or as a zip file."""
+    path = tmp_path / "model.safetensors"
+    for more in range(0, 4096, 8):
+        save_file({"a": np.arange(3.0)}, path, metadata={"note": "x" * more})
+        if path.read_bytes()[0] == first:
+            break
+    assert path.read_bytes()[0] == first
+    np.testing.assert_array_equal(read_tensors(path).tensors["a"], [0, 1, 2])
