@@ -65,6 +65,18 @@ SECTIONS = {
         "jitter_probability": Key(0.8, share),
         "grey_probability": Key(0.2, share),
         "blur_probability": Key(0.5, share),
+        "stain": Key(0.0, not_negative),  # of amounts of haematoxylin, eosin and DAB (Tellez et al. 2019: 0.2)
+    },
+    "strong_view": {  # of what a weak view's pseudo-labels are learned on (Yang et al. 2025, UniMatch V2)
+        "brightness": Key(0.5, not_negative),
+        "contrast": Key(0.5, not_negative),
+        "saturation": Key(0.5, not_negative),
+        "hue": Key(0.25, not_negative),
+        "jitter_probability": Key(0.8, share),
+        "grey_probability": Key(0.2, share),
+        "blur_probability": Key(0.5, share),
+        "stain": Key(0.0, not_negative),
+        "cutmix": Key(0.5, share),  # probability of a box from the next image
     },
     "model": {
         "backbone": Key("resnet50", name),  # (paper); resnet101 (Table 3), efficientnet_lite0, ...
@@ -122,6 +134,16 @@ SECTIONS = {
         "patch": Key(2, count),  # cells of the context stride along a patch's side
         "negatives": Key(600, count),  # pushed into the bank a step; at most all cells of the unlabelled batch
         "clear": Key(0.75, number(above=0.5, most=1)),  # share of its cells that makes a patch clearly of a class
+    },
+    "mean_teacher": {  # Tarvainen and Valpola 2017; ramp as the other methods'
+        "weight": Key(1.0, not_negative),  # of the squared error between student and teacher
+        "ramp_up": Key(0.1, share),  # share of the steps, after the supervised beginning, until it is reached
+        "teacher_decay": Key(0.99, share),
+    },
+    "weak_to_strong": {  # fixmatch, unimatch
+        "weight": Key(1.0, not_negative),  # of the cross-entropy with the teacher's classes (Sohn et al. 2020)
+        "threshold": Key(0.95, share),  # probability above which the teacher's class counts (Sohn et al. 2020)
+        "teacher_decay": Key(0.99, share),
     },
     "optimizer": {
         "name": Key("sgd", one_of("sgd", "adamw")),  # sgd (paper)

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key, Shaped
 from ml_collections import ConfigDict
 
 from crcfp_jax.common.settings import value_at
 from crcfp_jax.methods.bank import Bank
+from crcfp_jax.methods.mixing import mix
 from crcfp_jax.methods.reduction import Heads, Metrics
 from crcfp_jax.methods.systems.definition import Method, Term
 
@@ -36,6 +37,7 @@ class Context:
         batch: as the loaders make it.
         key: of the step; `randomness.example_keys` makes one an example of it.
         bank: before the term; None where no term of the method needs it.
+        boxes: of the streams with CutMix, where their images come from the next ones.
     """
 
     method: Method
@@ -46,6 +48,7 @@ class Context:
     batch: Mapping[str, Array]
     key: Key[Array, ""]
     bank: Bank | None = None
+    boxes: Mapping[str, Bool[Array, "u rows columns"]] = field(default_factory=dict)
     _logits: dict[str, Any] = field(default_factory=dict)  # computed once, for all terms
 
     def heads_of(self, stream: str) -> Heads:
@@ -59,6 +62,10 @@ class Context:
             logits = heads.apply("classify", self.features[stream])
             self._logits[stream] = jax.lax.stop_gradient(logits) if heads is self.teacher else logits
         return self._logits[stream]
+
+    def mixed_as(self, stream: str, values: Shaped[Array, "u h w *c"]) -> Shaped[Array, "u h w *c"]:
+        """What is known of the unmixed images, mixed as the images of a stream are."""
+        return mix(self.boxes[stream], values, self.heads.axis_name) if stream in self.boxes else values
 
     @property
     def confidence(self) -> float:

@@ -14,12 +14,14 @@ class Purpose(enum.IntEnum):
     """What a key is drawn for: every purpose has its own stream of random numbers.
 
     0 to 3 are the first draws of `SOURCES`; the numbers from `BANK` on belong to the maps that are pushed; those from
-    `FURTHER` on to further draws of the sources.
+    `FURTHER` on to further draws of the sources; those from `CUTMIX` on to the streams of a method.
     """
 
     PERTURBATION = 4
     BANK = 5
     FURTHER = 100
+    DROPOUT = 900
+    CUTMIX = 1000
 
 
 def draw_purposes(streams: Iterable[Stream]) -> dict[str, int]:

@@ -12,6 +12,7 @@ from crcfp_jax.models.encoders.family import EncoderOptions
 from crcfp_jax.models.encoders.pixels import IMAGENET, Pixels
 from crcfp_jax.models.encoders.registry import check_encoder, choose_pixels, find_family
 from crcfp_jax.models.heads import AuxiliaryClassifiers, Classifier, Projector
+from crcfp_jax.models.layers.channel_dropout import ChannelDropout
 from crcfp_jax.models.layers.normalisation import Normalisation
 from crcfp_jax.models.layers.padding import Length
 from crcfp_jax.models.layers.resize import resize_bilinear
@@ -65,15 +66,19 @@ class Network(nn.Module):
         """Pixels between neighbouring cells of `context`."""
         return 8 if self.decoder == "v3plus" else self.output_stride
 
-    def encode(self, images: Float[Array, "*streams b h w 3"], *, train: bool) -> Float[Array, "*streams b fh fw c"]:
+    def encode(
+        self, images: Float[Array, "*streams b h w 3"], *, train: bool, dropout: ChannelDropout | None = None
+    ) -> Float[Array, "*streams b fh fw c"]:
         """Normalised images to features of ceil(h / feature_stride) rows, in `dtype`.
 
         With `train`, normalises by the batch's statistics and updates the running ones ('batch_stats'). Images may
         come as several streams along a leading axis: all pass through the same convolutions together, each is
         normalised by its own statistics, and the updated statistics have that leading axis. The values are those of
-        `jax.vmap` over it, which is slower on a CPU.
+        `jax.vmap` over it, which is slower on a CPU. `dropout` takes channels from the encoder's maps.
         """
         maps = self.backbone_layers(images.astype(self.dtype), train=train)
+        if dropout is not None:
+            maps = {stride: dropout(maps[stride], stride) for stride in (4, self.output_stride)}
         return self.decoder_layers(maps[4], maps[self.output_stride], train=train)
 
     def classify(self, features: Float[Array, "b h w c"]) -> Float[Array, "b h w num_classes"]:

@@ -15,6 +15,8 @@ from crcfp_jax.models.encoders.pixels import Pixels, normalise
 
 BLUR_RADIUS = 2  # pixels: the release's 5 x 5 window
 BLUR_SIGMA = (0.1, 2.0)  # pixels (torchvision's default, as in the release)
+# Optical density of red, green and blue a unit of haematoxylin, eosin and DAB (Ruifrok and Johnston 2001).
+HED = ((0.650, 0.704, 0.286), (0.072, 0.990, 0.105), (0.268, 0.570, 0.776))
 WEAK = 0.25  # of the jitter's strengths; ours, not measured
 
 
@@ -49,6 +51,20 @@ def _jitter(key: Key[Array, ""], image: Float[Array, "h w 3"], settings: ConfigD
     return jnp.clip(dm_pix.adjust_hue(image, hue), 0, 1)
 
 
+def _restain(key: Key[Array, ""], image: Float[Array, "h w 3"], strength: float) -> Float[Array, "h w 3"]:
+    """Other amounts of the stains: each of them is multiplied by a factor and shifted (Tellez et al. 2018).
+
+    Amounts are those of Beer and Lambert's law with the absorption of Ruifrok and Johnston (2001); the factor is drawn
+    from 1 - strength to 1 + strength, the shift from -strength to strength.
+    """
+    absorption = jnp.asarray(HED)
+    density = -jnp.log(jnp.maximum(image, 1 / 255))
+    amounts = jnp.einsum("hwc,cs->hws", density, jnp.linalg.inv(absorption))
+    factor, shift = jax.random.uniform(key, (2, 1, 1, 3), minval=-strength, maxval=strength)
+    amounts = amounts * (1 + factor) + shift
+    return jnp.clip(jnp.exp(-jnp.einsum("hws,sc->hwc", amounts, absorption)), 0, 1)
+
+
 def _augment_one(key: Key[Array, ""], image: Float[Array, "h w 3"], *, settings: ConfigDict) -> Float[Array, "h w 3"]:
     jitter, blur, choice = jax.random.split(key, 3)
     apply_jitter, apply_grey, apply_blur = jax.random.uniform(choice, (3,)) < jnp.array(
@@ -56,6 +72,8 @@ def _augment_one(key: Key[Array, ""], image: Float[Array, "h w 3"], *, settings:
     )
     image = jnp.where(apply_jitter, _jitter(jitter, image, settings), image)
     image = jnp.where(apply_grey, dm_pix.rgb_to_grayscale(image, keep_dims=True), image)
+    if settings.stain:
+        image = _restain(jax.random.fold_in(key, 1), image, settings.stain)
     sigma = jax.random.uniform(blur, minval=BLUR_SIGMA[0], maxval=BLUR_SIGMA[1])
     return jnp.where(apply_blur, _blur(image, sigma), image)
 
@@ -80,5 +98,6 @@ def weakened(settings: ConfigDict) -> ConfigDict:
     weak = settings.copy_and_resolve_references()
     for name in ("brightness", "contrast", "saturation", "hue"):
         weak[name] = WEAK * settings[name]
+    weak.stain = WEAK * settings.stain
     weak.grey_probability = weak.blur_probability = 0.0
     return weak

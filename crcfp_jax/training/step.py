@@ -20,6 +20,7 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.settings import value_at
 from crcfp_jax.methods.context import Context
 from crcfp_jax.methods.mean_teacher import ema_update
+from crcfp_jax.methods.mixing import mix
 from crcfp_jax.methods.reduction import Heads, Metrics
 from crcfp_jax.methods.systems.definition import LABELLED, Method
 from crcfp_jax.models.network import Network
@@ -27,7 +28,7 @@ from crcfp_jax.training.objective import losses, weight
 from crcfp_jax.training.optimizer import learning_rate
 from crcfp_jax.training.parameter_groups import hold_frozen, read_groups
 from crcfp_jax.training.state import TrainState
-from crcfp_jax.training.streams import check_statistics, draw_streams, encode_streams
+from crcfp_jax.training.streams import check_statistics, draw_boxes, draw_dropout, draw_streams, encode_streams
 
 TrainStep = Callable[[TrainState, Mapping[str, Array], Key[Array, ""]], tuple[TrainState, Metrics]]
 
@@ -75,7 +76,12 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Mapping[str, Array], key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        images = draw_streams(method, batch, key, config.augment, network.pixels, axis_name)
+        images = draw_streams(method, batch, key, config, network.pixels, axis_name)
+        counts = {name: len(own) for name, own in images.items()}
+        cells = config.data.side // network.context_stride
+        boxes = draw_boxes(method, counts, key, cells, config.strong_view.cutmix, axis_name)
+        images |= {name: mix(own, images[name], axis_name) for name, own in boxes.items()}
+        dropout = draw_dropout(method, counts, key, axis_name)
         teacher, seen_by_teacher = None, {}
         if of_teacher:
             teacher = Heads(network, state.teacher, axis_name)
@@ -91,6 +97,7 @@ def make_train_step(
                 network,
                 variables,
                 images,
+                dropout,
                 joint=config.model.statistics == "joint",
                 kept=LABELLED.name if config.model.running_streams == "labelled" else None,
             )
@@ -102,6 +109,7 @@ def make_train_step(
                 features=encoded.features | seen_by_teacher,
                 batch=batch,
                 key=key,
+                boxes=boxes,
                 bank=state.bank,
             )
             found, metrics, bank = losses(context)

@@ -2,20 +2,22 @@
 
 import dataclasses
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.typing import VariableDict
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.methods.randomness import draw_purposes, example_keys
+from crcfp_jax.methods import mixing
+from crcfp_jax.methods.randomness import Purpose, draw_purposes, example_keys
 from crcfp_jax.methods.systems.definition import LABELLED, Method
 from crcfp_jax.models.encoders.pixels import Pixels, normalise
+from crcfp_jax.models.layers.channel_dropout import MODES, ChannelDropout
 from crcfp_jax.models.layers.normalisation import pool_statistics
 from crcfp_jax.models.network import Network
 from crcfp_jax.training.augment import augment, weakened
@@ -41,7 +43,7 @@ def draw_streams(
     method: Method,
     batch: Mapping[str, Array],
     key: Key[Array, ""],
-    settings: ConfigDict,
+    config: ConfigDict,
     pixels: Pixels,
     axis_name: str | None,
 ) -> dict[str, Float[Array, "_ s s 3"]]:
@@ -49,16 +51,17 @@ def draw_streams(
 
     Args:
         key: of the step.
-        settings: `config.augment`.
+        config: all settings, of which those of the augmentations are read.
         pixels: statistics that the encoder expects.
 
     Returns:
         Images by stream, the labelled crops' first.
     """
-    labelled = dataclasses.replace(LABELLED, augmentation="strong" if settings.labelled else "none")
+    labelled = dataclasses.replace(LABELLED, augmentation="strong" if config.augment.labelled else "none")
     streams = (labelled, *method.streams)
     purposes, drawn = draw_purposes(streams), {}
-    for strength, strengths in (("strong", settings), ("weak", weakened(settings))):
+    strengths = {"strong": config.augment, "weak": weakened(config.augment), "strong_view": config.strong_view}
+    for strength, settings in strengths.items():
         chosen = [stream for stream in streams if stream.augmentation == strength]
         if chosen:
             images = [batch[stream.source] for stream in chosen]
@@ -66,7 +69,7 @@ def draw_streams(
                 example_keys(key, purposes[stream.name], len(own), axis_name)
                 for stream, own in zip(chosen, images, strict=True)
             ]
-            varied = augment(jnp.concatenate(keys), jnp.concatenate(images), strengths, pixels)
+            varied = augment(jnp.concatenate(keys), jnp.concatenate(images), settings, pixels)
             drawn |= zip([stream.name for stream in chosen], split_like(varied, images), strict=True)
     plain = {
         stream.name: normalise(batch[stream.source], pixels) for stream in streams if stream.augmentation == "none"
@@ -74,10 +77,55 @@ def draw_streams(
     return {stream.name: (drawn | plain)[stream.name] for stream in streams}
 
 
+def draw_boxes(
+    method: Method,
+    counts: Mapping[str, int],
+    key: Key[Array, ""],
+    cells: int,
+    probability: float,
+    axis_name: str | None,
+) -> dict[str, Bool[Array, "_ {cells} {cells}"]]:
+    """Where the images of every stream with CutMix come from the next ones: boxes of cells of the context stride.
+
+    Args:
+        counts: of the images of each stream on this replica.
+        cells: along a side.
+        probability: of a box.
+    """
+    return {
+        stream.name: mixing.draw_boxes(
+            example_keys(key, Purpose.CUTMIX + number, counts[stream.name], axis_name), cells, probability
+        )
+        for number, stream in enumerate(method.streams)
+        if stream.cutmix
+    }
+
+
+def draw_dropout(
+    method: Method, counts: Mapping[str, int], key: Key[Array, ""], axis_name: str | None
+) -> dict[str, ChannelDropout]:
+    """What every stream that learns lacks; nothing where no stream of the method lacks anything.
+
+    Args:
+        counts: as `draw_boxes` takes them.
+    """
+    if not any(stream.dropout for stream in method.streams):
+        return {}
+    return {
+        stream.name: ChannelDropout(
+            example_keys(key, Purpose.DROPOUT, counts[stream.name], axis_name),
+            jnp.full(counts[stream.name], MODES.index(stream.dropout)),
+        )
+        for stream in (LABELLED, *method.streams)
+        if not stream.teacher
+    }
+
+
 def encode_streams(
     network: Network,
     variables: VariableDict,
     streams: Mapping[str, Float[Array, "_ s s 3"]],
+    dropout: Mapping[str, ChannelDropout] | None = None,
     *,
     joint: bool = False,
     kept: str | None = None,
@@ -86,24 +134,30 @@ def encode_streams(
 
     Args:
         streams: normalised images by stream.
+        dropout: of all of them, or of none.
         joint: normalise all streams together, instead of each by its own batch statistics (as the release, which makes
             separate passes).
         kept: the stream that feeds the running statistics; None: all streams together, their variance with what the
             streams' means differ by.
     """
 
-    def encode(images: Float[Array, "*streams n s s 3"]) -> tuple[Float[Array, "*streams n h w c"], Any]:
-        features, updated = network.apply(variables, images, train=True, mutable=["batch_stats"], method="encode")
+    def encode(
+        names: Sequence[str], join: Callable[[Sequence[Array]], Array]
+    ) -> tuple[Float[Array, "*streams n h w c"], Any]:
+        images = join([streams[name] for name in names])
+        dropped = jax.tree.map(lambda *own: join(own), *(dropout[name] for name in names)) if dropout else None
+        features, updated = network.apply(
+            variables, images, train=True, dropout=dropped, mutable=["batch_stats"], method="encode"
+        )
         return features, updated.get("batch_stats", {})
 
     names = list(streams)
     if len(names) == 1:
-        features, batch_stats = encode(streams[names[0]])
+        features, batch_stats = encode(names, lambda own: own[0])
         return Encoded({names[0]: features}, batch_stats)
     if joint:
-        images = list(streams.values())
-        features, batch_stats = encode(jnp.concatenate(images))
-        return Encoded(dict(zip(names, split_like(features, images), strict=True)), batch_stats)
+        features, batch_stats = encode(names, jnp.concatenate)
+        return Encoded(dict(zip(names, split_like(features, list(streams.values())), strict=True)), batch_stats)
 
     # With a leading stream axis the network keeps each stream's statistics apart in one large convolution batch.
     groups: dict[tuple[int, ...], list[str]] = {}
@@ -111,7 +165,7 @@ def encode_streams(
         groups.setdefault(streams[name].shape, []).append(name)
     found, stats = {}, []
     for group in groups.values():
-        features, updated = encode(jnp.stack([streams[name] for name in group]))
+        features, updated = encode(group, jnp.stack)
         found |= dict(zip(group, features, strict=True))
         if kept in group:
             of_kept = jax.tree.map(operator.itemgetter(group.index(kept)), updated)

@@ -10,9 +10,22 @@ from crcfp_jax.methods.systems.cdcl import CDCL
 from crcfp_jax.methods.systems.crcfp import CAC, CRCFP, SCHEME_1, SCHEME_2
 from crcfp_jax.methods.systems.definition import Method, Variant
 from crcfp_jax.methods.systems.supervised import SUPERVISED_ONLY
+from crcfp_jax.methods.systems.weak_to_strong import FIXMATCH, MEAN_TEACHER, UNIMATCH
 
 METHODS: dict[str, Method] = {
-    method.name: method for method in (SUPERVISED_ONLY, CCT, CAC, CDCL, SCHEME_1, SCHEME_2, CRCFP)
+    method.name: method
+    for method in (
+        SUPERVISED_ONLY,
+        CCT,
+        CAC,
+        CDCL,
+        SCHEME_1,
+        SCHEME_2,
+        CRCFP,
+        MEAN_TEACHER,
+        FIXMATCH,
+        UNIMATCH,
+    )
 }
 
 

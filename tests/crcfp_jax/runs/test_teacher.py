@@ -6,13 +6,9 @@ import jax
 import numpy as np
 import pytest
 import tiny_run
-from examples import load_example
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.doctor.folder import diagnose
-from crcfp_jax.methods.systems.registry import METHODS
-from crcfp_jax.methods.terms.registry import FUNCTIONS
-from crcfp_jax.runs import settings as run_settings
 from crcfp_jax.runs.checkpoint import Checkpoints
 from crcfp_jax.runs.loop import Trainer
 from crcfp_jax.runs.parts import build_learner
@@ -21,28 +17,18 @@ from crcfp_jax.runs.settings import check_rules
 from crcfp_jax.runs.validation import Validator
 from crcfp_jax.training.parallel import local_copy
 
-weak_to_strong = load_example("weak_to_strong")
-NAME = weak_to_strong.METHOD.name
+NAME = "unimatch"
 
 
 @pytest.fixture
-def config(data_dir, monkeypatch):
-    """Eight steps of the method of weak_to_strong, whose settings every config has here."""
-    monkeypatch.setitem(METHODS, NAME, weak_to_strong.METHOD)
-    monkeypatch.setitem(FUNCTIONS, NAME, weak_to_strong.weak_to_strong)
-    default = run_settings.default
-    monkeypatch.setattr(run_settings, "default", lambda: with_settings(default()))
-    config = with_settings(tiny_run.get_config())
+def config(data_dir):
+    """Eight steps of a method with a teacher that is sure of some places."""
+    config = tiny_run.get_config()
     config.method, config.evaluation.model = NAME, "teacher"
+    config.weak_to_strong.threshold = 0.3
     config.data.dir = str(data_dir)
     config.train.batch_size = config.train.unlabelled_batch_size = 4
     config.train.steps = 8
-    return config
-
-
-def with_settings(config):
-    with config.unlocked():
-        config[NAME] = {name: key.default for name, key in weak_to_strong.SETTINGS.items()} | {"threshold": 0.3}
     return config
 
 

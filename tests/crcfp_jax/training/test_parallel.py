@@ -66,10 +66,16 @@ def test_one_device_agrees_with_four(four_devices):
     assert_same_steps(make_stepper(tiny_config(model__dtype=dtype), 1), states, results, dtype)
 
 
-@pytest.mark.parametrize("method", [pytest.param("cct", marks=pytest.mark.slow), "cdcl"])
+@pytest.mark.parametrize("method", [pytest.param("cct", marks=pytest.mark.slow), "cdcl", "unimatch"])
 def test_one_device_agrees_with_four_for_the_other_methods(method):
     config = tiny_config(
-        method=method, cct__classifiers=(1,) * 7, cct__ramp_up=0.0, cdcl__ramp_up=0.0, cdcl__teacher_decay=0.6
+        method=method,
+        cct__classifiers=(1,) * 7,
+        cct__ramp_up=0.0,
+        cdcl__ramp_up=0.0,
+        cdcl__teacher_decay=0.6,
+        weak_to_strong__threshold=0.35,
+        weak_to_strong__teacher_decay=0.6,
     )
     run, states, results = make_stepper(config, 4), [jax.device_get(tiny_state(config))], []
     for number in range(STEPS):

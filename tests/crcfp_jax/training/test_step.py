@@ -62,6 +62,8 @@ MOVED = {
         "teacher_consistency": {"backbone", "decoder", "classifier"},
         "entropy": {"backbone", "decoder", "classifier"},
     },
+    "mean_teacher": {"teacher_consistency": {"backbone", "decoder", "classifier"}},
+    "unimatch": {"weak_to_strong": {"backbone", "decoder", "classifier"}},
 }
 
 
@@ -73,7 +75,13 @@ def steps_with_weights():
 
 def step_with_weights(name):
     config = tiny_config(
-        method=name, optimizer__weight_decay=0.0, optimizer__momentum=0.0, cct__ramp_up=0.0, cdcl__ramp_up=0.0
+        method=name,
+        optimizer__weight_decay=0.0,
+        optimizer__momentum=0.0,
+        cct__ramp_up=0.0,
+        cdcl__ramp_up=0.0,
+        mean_teacher__ramp_up=0.0,
+        weak_to_strong__threshold=0.35,
     )
     network, method, optimizer = tiny_parts(config)
 
@@ -90,7 +98,7 @@ def step_with_weights(name):
 
 @pytest.mark.parametrize(("name", "term"), [(name, term) for name, terms in MOVED.items() for term in terms])
 def test_each_term_moves_its_parameter_groups_and_no_other(steps_with_weights, name, term):
-    before, after, metrics = steps_with_weights(name)({other: float(other == term) for other in MOVED[name]})
+    before, after, metrics = steps_with_weights(name)({t.name: float(t.name == term) for t in METHODS[name].all_terms})
     assert metrics[f"loss/{term}"] > 0
     moved = {
         group

@@ -1,8 +1,8 @@
-"""A method: weak-to-strong consistency, as FixMatch (Sohn et al. 2020), with a mean teacher.
+"""A method: the classes that a mean teacher names, learned on strongly altered versions (after Lee 2013).
 
 In the package METHOD is a file in crcfp_jax/methods/systems and two lines of its registry, the function a file in
-crcfp_jax/methods/terms and two lines of its registry, SETTINGS the section "weak_to_strong" of crcfp_jax/config.py.
-Then: --config.method=weak_to_strong, in the tables and figures too.
+crcfp_jax/methods/terms and two lines of its registry, SETTINGS the section "pseudo_labels" of crcfp_jax/config.py.
+Then: --config.method=pseudo_labels, in the tables and figures too.
 """
 
 import jax
@@ -21,9 +21,9 @@ SETTINGS = {
 }
 
 METHOD = Method(
-    name="weak_to_strong",
+    name="pseudo_labels",
     description="two strongly augmented versions of a crop are predicted as the teacher predicts the weak one",
-    variants=(Variant("weak_to_strong", title="Weak to strong", label="Weak to strong"),),
+    variants=(Variant("pseudo_labels", title="Pseudo-labels", label="Pseudo-labels"),),
     streams=(
         Stream("weak", "view_a", "weak", teacher=True),
         Stream("strong_1", "view_a"),
@@ -31,20 +31,20 @@ METHOD = Method(
     ),
     terms=(
         Term(
-            "weak_to_strong",
+            "pseudo_labels",
             ("weak", "strong_1", "strong_2"),
-            weight="weak_to_strong.weight",
+            weight="pseudo_labels.weight",
             meaning="the student should name the teacher's class where the teacher is sure",
-            keys={"accept": "weak_to_strong.threshold"},
+            keys={"accept": "pseudo_labels.threshold"},
         ),
     ),
     predictions="weak",
-    confidence="weak_to_strong.threshold",
-    teacher_decay="weak_to_strong.teacher_decay",
+    confidence="pseudo_labels.threshold",
+    teacher_decay="pseudo_labels.teacher_decay",
 )
 
 
-def weak_to_strong(context: Context, term: Term) -> Outcome:
+def pseudo_labels(context: Context, term: Term) -> Outcome:
     """Cross-entropy of the strong versions with the teacher's class, over the pixels of which the teacher is sure."""
     weak, *strong = term.streams
     probabilities = jax.nn.softmax(context.logits(weak), axis=-1)

@@ -19,20 +19,20 @@ from crcfp_jax.models.encoders.pixels import IMAGENET
 from crcfp_jax.training.step import make_train_step
 from crcfp_jax.training.streams import draw_streams
 
-weak_to_strong = load_example("weak_to_strong")
-NAME = weak_to_strong.METHOD.name
+pseudo_labels = load_example("pseudo_labels")
+NAME = pseudo_labels.METHOD.name
 KEY = jax.random.key(2)
 
 
 @pytest.fixture
 def config(monkeypatch):
     """Settings of the method, with both registries as if it stood in them."""
-    monkeypatch.setitem(METHODS, NAME, weak_to_strong.METHOD)
-    monkeypatch.setitem(FUNCTIONS, NAME, weak_to_strong.weak_to_strong)
+    monkeypatch.setitem(METHODS, NAME, pseudo_labels.METHOD)
+    monkeypatch.setitem(FUNCTIONS, NAME, pseudo_labels.pseudo_labels)
     return settings(threshold=0.35)
 
 
-TABLE = settings_table.flatten({NAME: weak_to_strong.SETTINGS})
+TABLE = settings_table.flatten({NAME: pseudo_labels.SETTINGS})
 
 
 def settings(**changes):
@@ -46,29 +46,30 @@ def settings(**changes):
 
 def test_its_settings_are_checked_by_their_rules():
     settings_table.check(TABLE, settings())
-    with pytest.raises(UserError, match=r"config\.weak_to_strong\.threshold=1\.5 must"):
+    with pytest.raises(UserError, match=r"config\.pseudo_labels\.threshold=1\.5 must"):
         settings_table.check(TABLE, settings(threshold=1.5))
 
 
 def test_every_version_of_a_crop_is_a_draw_of_its_own(config):
     batch = tiny_batch(config)
-    draw = functools.partial(
-        draw_streams, weak_to_strong.METHOD, settings=config.augment, pixels=IMAGENET, axis_name=None
-    )
+    draw = functools.partial(draw_streams, pseudo_labels.METHOD, config=config, pixels=IMAGENET, axis_name=None)
     images = jax.jit(draw)(batch, KEY)
     assert set(images) == {"labelled", "weak", "strong_1", "strong_2"}
     for one, other in (("weak", "strong_1"), ("weak", "strong_2"), ("strong_1", "strong_2")):
         assert (np.abs(images[one] - images[other]).max((1, 2, 3)) > 0.01).all()
-    assert draw_purposes([LABELLED, *weak_to_strong.METHOD.streams]) == {
+    assert draw_purposes([LABELLED, *pseudo_labels.METHOD.streams]) == {
         "labelled": 0, "weak": 2, "strong_1": 102, "strong_2": 106
     }  # fmt: skip
 
 
 def test_the_draws_of_the_shipped_methods_are_those_of_their_sources():
-    expected = {"labelled": 0, "unlabelled": 1, "view_a": 2, "view_b": 3, "altered": 2}
+    expected = {"labelled": 0, "unlabelled": 1, "view_a": 2, "view_b": 3, "altered": 2, "weak": 2}
+    of_teachers = {"mean_teacher": {"weak": 102}, "fixmatch": {"strong": 102},
+                   "unimatch": {"strong_1": 102, "strong_2": 106}}  # fmt: skip
     for method in METHODS.values():
         found = draw_purposes([LABELLED, *method.streams])
-        assert found == {name: expected[name] for name in found}
+        own = expected | of_teachers.get(method.name, {})
+        assert found == {name: own[name] for name in found}
     assert "unaltered" not in draw_purposes(METHODS["cdcl"].streams)
 
 
@@ -79,7 +80,7 @@ def test_it_trains(config):
     state, metrics = before, {}
     for _ in range(3):
         state, metrics = step(state, batch, KEY)
-    assert metrics["finite"] and metrics["loss/weak_to_strong"] > 0 and metrics["share/confident"] > 0
+    assert metrics["finite"] and metrics["loss/pseudo_labels"] > 0 and metrics["share/confident"] > 0
     for group in before.params:
         for kind in ("params", "batch_stats"):
             old, new = before.teacher[kind].get(group), state.teacher[kind].get(group)
@@ -111,12 +112,12 @@ def test_its_gradient_reaches_encoder_and_classifier_and_not_the_teacher(config)
 
 
 def test_a_pixel_counts_where_the_teacher_is_sure(config):
-    config.weak_to_strong.threshold = 1.0
+    config.pseudo_labels.threshold = 1.0
     network, method, optimizer = tiny_parts(config)
     _, metrics = jax.jit(make_train_step(network, method, config, optimizer))(
         tiny_state(config), tiny_batch(config), KEY
     )
-    assert metrics["loss/weak_to_strong"] == metrics["share/confident"] == 0
+    assert metrics["loss/pseudo_labels"] == metrics["share/confident"] == 0
 
 
 def differ(one, other):
