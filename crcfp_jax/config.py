@@ -86,6 +86,7 @@ SECTIONS = {
         "decoder_width": Key(256, multiple_of(16)),  # channels of the decoder's features (DeepLab)
         "projection_dim": Key(128, count),  # channels of the projector's output (paper)
         "projection_hidden": Key(0, not_negative),  # channels between its two layers; 0: as projection_dim (paper)
+        "lora_rank": Key(0, not_negative),  # of updates beside a transformer's layers (Hu et al. 2022); 0: none
         "normalisation": Key("batch", one_of("batch", "group")),  # group: 16 channels each
         "momentum": Key(0.9, number(least=0, below=1)),  # share of the old running statistics that an update keeps
         "statistics": Key("per_stream", one_of("per_stream", "joint")),  # what normalises a training batch

@@ -36,6 +36,7 @@ class Network(nn.Module):
     projection_dim: int = 128  # 0: no projector
     projection_hidden: int = 0  # 0: as projection_dim
     perturbations: tuple[tuple[str, int], ...] = ()  # kinds, and auxiliary classifiers of each
+    lora_rank: int = 0  # of encoders that attend
     normalisation: str = "batch"
     momentum: float = 0.9  # share of the old running statistics that an update keeps
     rematerialise: bool = False  # trade time for memory in the backbone's gradient
@@ -46,7 +47,13 @@ class Network(nn.Module):
     def setup(self):
         normalisation = Normalisation(self.normalisation, self.momentum, self.axis_name, self.dtype)
         options = EncoderOptions(
-            self.backbone, self.output_stride, self.width, normalisation, self.rematerialise, self.dtype
+            self.backbone,
+            self.output_stride,
+            self.width,
+            normalisation,
+            self.rematerialise,
+            self.dtype,
+            self.lora_rank,
         )
         self.backbone_layers = find_family(self.backbone).build(options, "backbone")
         self.decoder_layers = Decoder(
@@ -55,6 +62,11 @@ class Network(nn.Module):
         self.classifier = Classifier(self.num_classes)
         self.projector = Projector(self.projection_dim, self.projection_hidden, self.dtype)
         self.auxiliary_classifiers = AuxiliaryClassifiers(self.perturbations, self.num_classes, name="auxiliary")
+
+    @property
+    def patch(self) -> int:
+        """Pixels that an image's sides have to be multiples of."""
+        return find_family(self.backbone).patches.get(self.backbone, 1)
 
     @property
     def feature_stride(self) -> int:
@@ -151,6 +163,7 @@ def build_network(model: ConfigDict, num_classes: int, axis_name: str | None = N
         decoder_width=model.decoder_width,
         projection_dim=model.projection_dim,
         projection_hidden=model.projection_hidden,
+        lora_rank=model.lora_rank,
         normalisation=model.normalisation,
         momentum=model.momentum,
         rematerialise=model.rematerialise,

@@ -79,7 +79,7 @@ def in_float32(network: Network) -> Network:
 
 
 def export_network(network: Network, variables: VariableDict) -> bytes:
-    """Traces `network_outputs` in float32 for any batch size, height and width.
+    """Traces `network_outputs` in float32 for any batch size, height and width, of whole patches where it has such.
 
     The artifact holds no weights: they are its first argument, and their shapes are its template (`read_template`).
 
@@ -92,7 +92,8 @@ def export_network(network: Network, variables: VariableDict) -> bytes:
     def function(variables: VariableDict, images: UInt8[Array, "b h w 3"]) -> dict[str, Array]:
         return network_outputs(network, variables, images, embedding=True)
 
-    batch, height, width = export.symbolic_shape("b, h, w")
+    patch = network.patch
+    batch, height, width = export.symbolic_shape(f"b, {patch}*h, {patch}*w" if patch > 1 else "b, h, w")
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
     images = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8)
     return bytes(export.export(jax.jit(function), platforms=PLATFORMS)(shapes, images).serialize())

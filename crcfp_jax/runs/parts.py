@@ -16,6 +16,7 @@ from crcfp_jax.evaluation.windows import Evaluator
 from crcfp_jax.methods.perturbations import auxiliary_classifiers
 from crcfp_jax.methods.systems.definition import Method
 from crcfp_jax.methods.systems.registry import check_classes, find_method
+from crcfp_jax.models.encoders.registry import check_side
 from crcfp_jax.models.network import Network, build_network
 from crcfp_jax.training.optimizer import make_optimizer
 from crcfp_jax.training.state import STUDENT, TEACHER
@@ -121,6 +122,7 @@ def build_learner(config: ConfigDict, num_classes: int) -> Learner:
     method = find_method(config.method)
     check_classes(method, num_classes)
     auxiliary_classifiers(method, config)
+    check_side(config.model, config.data.side)
     if config.evaluation.model == TEACHER and not method.teacher_decay:
         raise UserError(
             f"config.evaluation.model={TEACHER!r}: config.method={method.name!r} has no teacher; use {STUDENT!r}"

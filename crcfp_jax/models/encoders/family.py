@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
+import numpy as np
 
 from crcfp_jax.models.encoders.pixels import Pixels
 from crcfp_jax.models.layers.normalisation import Normalisation
 
-# From (collection, path of a leaf) to a tensor's name: ('params', ('bn1', 'scale')) to 'bn1.weight'.
+# From (collection, path of a leaf) to a tensor's name: ('params', ('bn1', 'scale')) to 'bn1.weight'. '' for a leaf that
+# published files have nothing for, and which starts from random values.
 NameTable = Callable[[str, tuple[str, ...]], str]
 
 # What trainers put before an encoder's names; of those that fit equally well the first is taken.
@@ -38,6 +40,7 @@ class EncoderOptions:
     normalisation: Normalisation
     rematerialise: bool  # keep less for the gradient and compute it again
     dtype: Any  # of activations
+    lora_rank: int = 0  # of the updates beside the layers of an encoder that attends; 0: none
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,10 @@ class Family:
     prefixes: tuple[str, ...] = PREFIXES
     published: Mapping[str, Published] = field(default_factory=dict)  # by values of config.model.pretrained
     width: int | None = None  # config.model.width of published weights; None: the family has no widths
+    # A file's tensors, and config.model.backbone, to tensors as the name tables know them.
+    convert: Callable[[Mapping[str, np.ndarray], str], Mapping[str, np.ndarray]] = lambda tensors, backbone: tensors
+    patches: Mapping[str, int] = field(default_factory=dict)  # backbone -> pixels that a side has to be a multiple of
+    attends: bool = False  # its layers may have updates of low rank beside them
 
 
 def torch_leaf(collection: str, leaf: str) -> str:

@@ -42,14 +42,15 @@ def load_pretrained(model: ConfigDict, variables: Mapping[str, Any]) -> tuple[di
         )
     path = find_file(model)
     file = read_tensors(path)
-    replaced, outside = replace_backbone(file.tensors, variables, family, origin=str(path))
+    tensors = family.convert(file.tensors, model.backbone)
+    replaced, outside = replace_backbone(tensors, variables, family, origin=str(path))
     return replaced, [f"{path}: left out {what}" for what in (file.left_out, outside) if what]
 
 
 def replace_backbone(
     tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any], family: Family, *, origin: str
 ) -> tuple[dict[str, Any], str]:
-    """`variables` with every leaf of the encoder replaced by the tensor that a name table of the family gives.
+    """`variables` with every leaf of the encoder that a name table of the family names replaced by its tensor.
 
     The table and the prefix under which most names are found are taken. Under the prefix every tensor must have its
     place in the encoder, or be one of those that the family says have none.
@@ -100,13 +101,14 @@ def _choose_names(
     """The names of all places, in the words of the file, and the prefix that they carry."""
     best, prefix, most = {}, "", 0
     for table in family.name_tables:
-        names = {place: table(place[0], place[1:]) for place in places}
+        names = {place: name for place in places if (name := table(place[0], place[1:]))}
         for candidate in family.prefixes:
             found = sum(candidate + name in tensors for name in names.values())
             if found > most:
                 best, prefix, most = {place: candidate + name for place, name in names.items()}, candidate, found
     if not most:
-        wanted = [table(places[0][0], places[0][1:]) for table in family.name_tables]
+        named = ([table(place[0], place[1:]) for place in places] for table in family.name_tables)
+        wanted = [next(filter(None, names)) for names in named]
         raise UserError(
             f"{origin} has no tensor {' or '.join(wanted)}, nor any other of the backbone in config.model.backbone; it "
             f"has {list_names(sorted(tensors))}"

@@ -3,13 +3,14 @@
 from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.models.encoders import efficientnet, resnet
+from crcfp_jax.models.encoders import efficientnet, resnet, vit_adapter
 from crcfp_jax.models.encoders.family import Family
 from crcfp_jax.models.encoders.pixels import Pixels
 
 FAMILIES = (
     resnet.FAMILY,
     efficientnet.FAMILY,
+    vit_adapter.FAMILY,
 )
 BACKBONES = {backbone: family for family in FAMILIES for backbone in family.backbones}
 
@@ -32,6 +33,21 @@ def check_encoder(model: ConfigDict) -> None:
         known = ", ".join(map(str, family.output_strides))
         raise UserError(
             f"config.model.output_stride is {model.output_stride}; config.model.backbone={model.backbone} has {known}."
+        )
+    if model.lora_rank and not family.attends:
+        raise UserError(
+            f"config.model.lora_rank={model.lora_rank} is for encoders that attend, and config.model.backbone="
+            f"{model.backbone} is convolutional: set it to 0"
+        )
+
+
+def check_side(model: ConfigDict, side: int) -> None:
+    """Raises UserError where the encoder can't take crops of `side` pixels."""
+    patch = find_family(model.backbone).patches.get(model.backbone, 1)
+    if side % patch:
+        raise UserError(
+            f"config.data.side={side} is no multiple of the {patch} pixels of a patch of config.model.backbone="
+            f"{model.backbone}: take {side // patch * patch or patch} or {(side // patch + 1) * patch}"
         )
 
 
