@@ -78,7 +78,8 @@ def sheet(
     texts = [(f"{each.rank}  {each.picture.name}", *_wrapped(each.reason)) for each in suggestions]
     _, font = legible([word for lines in texts for word in lines], 15)
     line = 22
-    height = THUMBNAIL + 3 * line + GAP
+    tall = max(round(THUMBNAIL * pixels.shape[0] / max(pixels.shape[:2])) for pixels, _ in pictures)
+    height = tall + 3 * line + GAP
     rows = -(-len(suggestions) // columns)
     entries = legend([(info.name, tuple(info.colour)) for info in classes], columns * (width + GAP))
     canvas = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP + len(entries)), PAPER)
@@ -96,7 +97,7 @@ def sheet(
             canvas.paste(image, (x + place * (THUMBNAIL + GAP), y))
         for place, text in enumerate(lines):
             told = shortened(text, float(width), font)
-            draw.text((x, y + THUMBNAIL + 6 + place * line), told, fill=INK, font=font)
+            draw.text((x, y + tall + 6 + place * line), told, fill=INK, font=font)
     return np.asarray(canvas)
 
 

@@ -17,10 +17,12 @@ from crcfp_jax.methods import mixing
 from crcfp_jax.methods.randomness import Purpose, draw_purposes, example_keys
 from crcfp_jax.methods.systems.definition import LABELLED, Method
 from crcfp_jax.models.encoders.pixels import Pixels, normalise
-from crcfp_jax.models.layers.channel_dropout import MODES, ChannelDropout
+from crcfp_jax.models.layers.channel_dropout import ALL, HALF, OTHER_HALF, ChannelDropout
 from crcfp_jax.models.layers.normalisation import pool_statistics
 from crcfp_jax.models.network import Network
 from crcfp_jax.training.augment import augment, weakened
+
+MODES = {"": ALL, "half": HALF, "other_half": OTHER_HALF}  # of `Stream.dropout`
 
 
 class Encoded(NamedTuple):
@@ -114,7 +116,7 @@ def draw_dropout(
     return {
         stream.name: ChannelDropout(
             example_keys(key, Purpose.DROPOUT, counts[stream.name], axis_name),
-            jnp.full(counts[stream.name], MODES.index(stream.dropout)),
+            jnp.full(counts[stream.name], MODES[stream.dropout]),
         )
         for stream in (LABELLED, *method.streams)
         if not stream.teacher

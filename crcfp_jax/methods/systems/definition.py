@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from crcfp_jax.common.palette import BLUE
-from crcfp_jax.models.layers.channel_dropout import MODES
 
 SOURCES = ("image", "unlabelled", "view_a", "view_b")  # keys of a batch that hold images
 AUGMENTATIONS = ("none", "weak", "strong", "strong_view")
+DROPOUTS = ("", "half", "other_half")
 NEEDS = ("bank", "projector", "perturbations", "overlap")
 
 
@@ -26,8 +26,8 @@ class Stream:
             (`config.strong_view`) or 'none'. Streams of the same source get draws of their own.
         teacher: whether the mean teacher looks at it instead of the network that learns.
         cutmix: whether boxes of it come from the next image (`methods.mixing`); a term mixes its targets likewise.
-        dropout: channels of the encoder's maps that it keeps, of `layers.channel_dropout.MODES`: '' all, 'half' a
-            random half, 'other_half' what streams with 'half' lack.
+        dropout: channels of the encoder's maps that it keeps: '' all, 'half' a random half, 'other_half' what streams
+            with 'half' lack.
     """
 
     name: str
@@ -133,8 +133,8 @@ class Method:
         for stream in self.streams:
             if stream.source not in SOURCES or stream.augmentation not in AUGMENTATIONS:
                 yield f"stream {stream.name!r} is not from {SOURCES} with an augmentation of {AUGMENTATIONS}"
-            if stream.dropout not in MODES or (stream.teacher and (stream.dropout or stream.cutmix)):
-                yield f"stream {stream.name!r}: dropout is one of {MODES}, and a teacher has neither it nor cutmix"
+            if stream.dropout not in DROPOUTS or (stream.teacher and (stream.dropout or stream.cutmix)):
+                yield f"stream {stream.name!r}: dropout is one of {DROPOUTS}, and a teacher has neither it nor cutmix"
         seen = {name for term in self.terms for name in term.streams} | set(filter(None, [self.predictions]))
         for name in sorted(seen ^ set(names[1:])):
             yield f"a stream {name!r} is not defined" if name in seen else f"no term looks at stream {name!r}"

@@ -17,14 +17,13 @@ _RENAMED = tuple(
     for pattern, name in (
         # DINOv2 in several chunks of blocks; DINOv3; timm's DINOv3
         (r"blocks\.\d+\.(\d+\..+)", r"blocks.\g<2>"),
-        (r"(register_tokens|storage_tokens)", "reg_token"),
+        (r"(?:embeddings\.register_tokens|register_tokens|storage_tokens)", "reg_token"),
         (r"(blocks\.\d+)\.gamma_([12])", r"\g<2>.ls\g<3>.gamma"),
         (r"(blocks\.\d+)\.mlp\.w12\.(\w+)", r"\g<2>.mlp.fc1.\g<3>"),
         (r"(blocks\.\d+)\.mlp\.w3\.(\w+)", r"\g<2>.mlp.fc2.\g<3>"),
         # Hugging Face: DINOv2, then DINOv3
         (r"embeddings\.cls_token", "cls_token"),
         (r"embeddings\.mask_token", "mask_token"),
-        (r"embeddings\.register_tokens", "reg_token"),
         (r"embeddings\.position_embeddings", "pos_embed"),
         (r"embeddings\.patch_embeddings\.(?:projection\.)?(\w+)", r"patch_embed.proj.\g<2>"),
         (r"(?:encoder\.)?layer\.(\d+)\.(.+)", r"blocks.\g<2>.\g<3>"),

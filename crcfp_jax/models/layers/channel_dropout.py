@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-MODES = ("", "half", "other_half")  # of the channels that a stream keeps
+ALL, HALF, OTHER_HALF = range(3)  # of the channels that a stream keeps
 
 
 class ChannelDropout(NamedTuple):
-    """What is dropped from each stream: keys, and indices into `MODES`."""
+    """What is dropped from each stream: keys, and modes, which are `ALL`, `HALF` or `OTHER_HALF`."""
 
     keys: Key[Array, "*streams b"]
     modes: Int[Array, "*streams b"]
@@ -25,8 +25,8 @@ class ChannelDropout(NamedTuple):
         def factors(key, mode):
             coin, draw = jax.random.split(jax.random.fold_in(key, place))
             half = 2.0 * jax.random.bernoulli(draw, 0.5, maps.shape[-1:])
-            dropped = jnp.where(mode == MODES.index("half"), half, 2.0 - half)
-            return jnp.where((mode == 0) | jax.random.bernoulli(coin, 0.5), 1.0, dropped)
+            dropped = jnp.where(mode == HALF, half, 2.0 - half)
+            return jnp.where((mode == ALL) | jax.random.bernoulli(coin, 0.5), 1.0, dropped)
 
         each = jax.vmap(factors)(self.keys.reshape(-1), self.modes.reshape(-1))
         return maps * each.reshape(*self.keys.shape, 1, 1, -1).astype(maps.dtype)

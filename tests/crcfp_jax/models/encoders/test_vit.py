@@ -131,7 +131,8 @@ def test_other_names_become_timms():
     part, square = np.arange(3.0), np.ones((3, 3))
     given = {
         "backbone.blocks.2.7.norm1.weight": part,  # DINOv2, blocks in chunks
-        "register_tokens": part,
+        "embeddings.register_tokens": part,
+        "student.storage_tokens": part,
         "blocks.0.mlp.w12.weight": part,
         "encoder.layer.11.layer_scale2.lambda1": part,  # Hugging Face
         "embeddings.patch_embeddings.projection.bias": part,
@@ -147,9 +148,9 @@ def test_other_names_become_timms():
     }
     found = as_timm(given, architecture)
     assert set(found) == {
-        "backbone.blocks.7.norm1.weight", "reg_token", "blocks.0.mlp.fc1.weight", "blocks.11.ls2.gamma",
-        "patch_embed.proj.bias", "blocks.3.attn.qkv.weight", "blocks.3.attn.qkv.bias", "blocks.3.mlp.fc1.weight",
-        "module.blocks.1.ls2.gamma", "head.weight",
+        "backbone.blocks.7.norm1.weight", "reg_token", "student.reg_token", "blocks.0.mlp.fc1.weight",
+        "blocks.11.ls2.gamma", "patch_embed.proj.bias", "blocks.3.attn.qkv.weight", "blocks.3.attn.qkv.bias",
+        "blocks.3.mlp.fc1.weight", "module.blocks.1.ls2.gamma", "head.weight",
     }  # fmt: skip
     np.testing.assert_array_equal(found["blocks.3.attn.qkv.weight"][:, 0], [1, 1, 1, 2, 2, 2, 3, 3, 3])
     np.testing.assert_array_equal(found["blocks.3.attn.qkv.bias"], [0, 1, 2, 0, 0, 0, 0, 1, 2])
