@@ -41,6 +41,8 @@ while step < 20:
         file.write(json.dumps({"step": step}) + "\\n")
     if (grid / "slow").exists():
         time.sleep(0.3)
+    while step == 10 and (grid / "slow").exists() and not stop:  # never done before the test has seen it at work
+        time.sleep(0.05)
     if stop:
         time.sleep(1.5)
         (folder / "checkpoints" / str(step)).mkdir(parents=True)
@@ -171,6 +173,7 @@ def test_a_run_does_not_outlive_a_killed_grid_and_the_next_goes_on(grid, tmp_pat
     second = grid()
     assert "another process is at work on shard 1/1 there" in end(second)[2]
     process.kill()
+    process.wait()  # from here on the run has its signal: without this it may get to its end first
     (work / "slow").unlink()
     wait_for_step(work, NAMES[0], 3)
     code, output, errors = end(grid())
