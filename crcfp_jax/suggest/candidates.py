@@ -1,15 +1,16 @@
 """Places of a slide that could be annotated, and what a model says of each."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
 from crcfp_jax.slides.plan import SlidePlan
+from crcfp_jax.suggest.division import Axis, divide
 from crcfp_jax.suggest.selection import normalised_entropy, unit_length
 from data_pipelines.geometry import pad_to
 
@@ -36,45 +37,6 @@ class Candidates:
     embedding: Float64[np.ndarray, "n d"]
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """One axis of the slide, as the network sees it, in equal parts of at most a window; places hold several parts."""
-
-    edges: tuple[int, ...]  # of the parts
-    side: int  # of a window
-    group: int  # parts of a place, at most
-
-    @classmethod
-    def divide(cls, length: int, side: int, group: int) -> "_Axis":
-        parts = -(-length // side)
-        return cls(tuple(round(length * part / parts) for part in range(parts + 1)), side, group)
-
-    @property
-    def parts(self) -> int:
-        return len(self.edges) - 1
-
-    def place(self, part: int) -> int:
-        """The place that a part belongs to."""
-        return part * -(-self.parts // self.group) // self.parts
-
-    def extent(self, place: int) -> tuple[int, int]:
-        """First and last + 1 pixel of a place."""
-        own = [part for part in range(self.parts) if self.place(part) == place]
-        return self.edges[own[0]], self.edges[own[-1] + 1]
-
-    def window(self, part: int) -> tuple[int, int, slice]:
-        """Start and length of what is read for a part, a whole window where there is one, and the part in it."""
-        start = max(0, min(self.edges[part], self.edges[-1] - self.side))
-        length = min(self.side, self.edges[-1] - start)
-        return start, length, slice(self.edges[part] - start, self.edges[part + 1] - start)
-
-
-def divide(plan: SlidePlan, group: int) -> tuple[_Axis, _Axis]:
-    """Rows and columns of a slide's places."""
-    down, across = (_Axis.divide(length, plan.tiling.side, group) for length in plan.view.size)
-    return down, across
-
-
 def find_candidates(
     plan: SlidePlan,
     forward: Forward,
@@ -94,43 +56,44 @@ def find_candidates(
         classes: of the model.
         group: windows along a candidate's side.
         pool: threads that read.
-        advance: called with the number of windows that are done.
+        advance: called with the number of windows that were begun.
     """
     side, (down, across) = plan.tiling.side, divide(plan, group)
-    windows = ((row, column) for row in range(down.parts) for column in range(across.parts))
+
+    def parts_with_tissue() -> Iterator[tuple[int, int, np.ndarray]]:
+        for row, column in itertools.product(range(down.parts), range(across.parts)):
+            tissue = _tissue(plan, down, across, row, column)
+            if tissue.any():
+                yield row, column, tissue
+            advance(1)
+
     sums: dict[tuple[int, int], np.ndarray] = {}
-    for seen in batched(windows, BATCH * BATCH):
-        held = [
-            (row, column, tissue) for row, column in seen if (tissue := _tissue(plan, down, across, row, column)).any()
-        ]
-        for batch in batched(held, BATCH):
-            pixels = np.zeros((BATCH, side, side, 3), np.uint8)
-            for place, read in enumerate(pool.map(lambda at: _read(plan, down, across, *at[:2]), batch)):
-                pixels[place] = read
-            outputs = {name: np.asarray(values) for name, values in forward(pixels).items()}
-            for place, (row, column, tissue) in enumerate(batch):
-                core = down.window(row)[2], across.window(column)[2]
-                probabilities = outputs["probabilities"][place][core][tissue]
-                told = np.concatenate(
-                    [
-                        [normalised_entropy(probabilities).sum(), len(probabilities)],
-                        probabilities.sum(0, dtype=np.float64),
-                        outputs["embedding"][place] * len(probabilities),
-                    ]
-                )
-                key = (down.place(row), across.place(column))
-                sums[key] = sums.get(key, 0.0) + told
-        advance(len(seen))
+    for batch in _batched(parts_with_tissue(), BATCH):
+        pixels = np.zeros((BATCH, side, side, 3), np.uint8)
+        for place, read in enumerate(pool.map(lambda at: _read(plan, down, across, *at[:2]), batch)):
+            pixels[place] = read
+        outputs = {name: np.asarray(values) for name, values in forward(pixels).items()}
+        for place, (row, column, tissue) in enumerate(batch):
+            probabilities = outputs["probabilities"][place][down.window(row)[2], across.window(column)[2]][tissue]
+            told = np.concatenate(
+                [
+                    [normalised_entropy(probabilities).sum(), len(probabilities)],
+                    probabilities.sum(0, dtype=np.float64),
+                    outputs["embedding"][place] * len(probabilities),
+                ]
+            )
+            key = (down.place(row), across.place(column))
+            sums[key] = sums.get(key, 0.0) + told
     return _gather(plan, sums, down, across, classes)
 
 
-def _read(plan: SlidePlan, down: _Axis, across: _Axis, row: int, column: int) -> UInt8[np.ndarray, "side side 3"]:
+def _read(plan: SlidePlan, down: Axis, across: Axis, row: int, column: int) -> UInt8[np.ndarray, "side side 3"]:
     (top, rows, _), (left, columns, _) = down.window(row), across.window(column)
     side = plan.tiling.side
     return pad_to(plan.view.read(top, left, rows, columns), None, side, side)[0][:side, :side]
 
 
-def _tissue(plan: SlidePlan, down: _Axis, across: _Axis, row: int, column: int) -> np.ndarray:
+def _tissue(plan: SlidePlan, down: Axis, across: Axis, row: int, column: int) -> np.ndarray:
     """Of a part: which of its pixels are tissue."""
     (top, bottom), (left, right) = down.edges[row : row + 2], across.edges[column : column + 2]
     if plan.tissue is None:
@@ -139,12 +102,12 @@ def _tissue(plan: SlidePlan, down: _Axis, across: _Axis, row: int, column: int) 
 
 
 def _gather(
-    plan: SlidePlan, sums: Mapping[tuple[int, int], np.ndarray], down: _Axis, across: _Axis, classes: int
+    plan: SlidePlan, sums: Mapping[tuple[int, int], np.ndarray], down: Axis, across: Axis, classes: int
 ) -> Candidates:
     y_factor, x_factor = (own / seen for own, seen in zip(plan.slide.size, plan.view.size, strict=True))
     boxes, kept = [], []
     for (row, column), told in sorted(sums.items()):
-        (top, bottom), (left, right) = down.extent(row), across.extent(column)
+        (top, bottom), (left, right) = down.extents[row], across.extents[column]
         rows, columns = bottom - top, right - left
         if told[1] >= LEAST_TISSUE * rows * columns:
             boxes.append((left * x_factor, top * y_factor, columns * x_factor, rows * y_factor))
@@ -160,8 +123,8 @@ def _gather(
     )
 
 
-def batched(values: Iterable, count: int) -> Iterator[list]:
+def _batched(values: Iterable, count: int) -> Iterator[list]:
     """The values, `count` at a time."""
     rest = iter(values)
-    while batch := list(islice(rest, count)):
+    while batch := list(itertools.islice(rest, count)):
         yield batch

@@ -145,5 +145,5 @@ def inputs_before(output: Path) -> list[str]:
             return sorted({row["input"] for row in csv.DictReader(file)})
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
-    except (UnicodeDecodeError, KeyError, csv.Error) as error:
+    except (UnicodeDecodeError, KeyError, TypeError, csv.Error) as error:
         raise UserError(f"{path} is not as it was written: delete the folder, or give another --output") from error

@@ -15,7 +15,8 @@ from crcfp_jax.portable_model.known import read_known
 from crcfp_jax.slides.inputs import Input, find_inputs
 from crcfp_jax.slides.options import Options
 from crcfp_jax.slides.plan import plan_picture
-from crcfp_jax.suggest.candidates import BATCH, Candidates, Forward, divide, find_candidates
+from crcfp_jax.suggest.candidates import BATCH, Candidates, Forward, find_candidates
+from crcfp_jax.suggest.division import divide
 from crcfp_jax.suggest.output import SHEET, TABLE, inputs_before, sheet, write_output
 from crcfp_jax.suggest.pictures import show
 from crcfp_jax.suggest.suggestions import Suggestion, suggest
