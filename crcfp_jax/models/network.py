@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from crcfp_jax.models.decoders.deeplab import STANDARD_WIDTH, Decoder
 from crcfp_jax.models.encoders.family import EncoderOptions
 from crcfp_jax.models.encoders.pixels import IMAGENET, Pixels
-from crcfp_jax.models.encoders.registry import check_encoder, choose_pixels, find_family
+from crcfp_jax.models.encoders.registry import check_encoder, choose_pixels, find_family, find_patch
 from crcfp_jax.models.heads import AuxiliaryClassifiers, Classifier, Projector
 from crcfp_jax.models.layers.channel_dropout import ChannelDropout
 from crcfp_jax.models.layers.normalisation import Normalisation
@@ -66,7 +66,7 @@ class Network(nn.Module):
     @property
     def patch(self) -> int:
         """Pixels that an image's sides have to be multiples of."""
-        return find_family(self.backbone).patches.get(self.backbone, 1)
+        return find_patch(self.backbone)
 
     @property
     def feature_stride(self) -> int:

@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from crcfp_jax.models.layers.convolution import Convolution
 from crcfp_jax.models.layers.normalisation import Normalisation
 from crcfp_jax.models.layers.resize import resize_bilinear
+from crcfp_jax.models.layers.unit import ConvolutionUnit
 
 DECODERS = ("v3", "v3plus")
 RATES = (6, 12, 18)  # dilations of the atrous branches at an output stride of 16 (Chen et al. 2017)
@@ -18,23 +18,6 @@ STANDARD_WIDTH = 256  # channels
 def rates(output_stride: int) -> tuple[int, ...]:
     """Dilations of the atrous branches: the same distances in pixels at every output stride."""
     return tuple(rate * 16 // output_stride for rate in RATES)
-
-
-class ConvolutionUnit(nn.Module):
-    """Convolution, normalisation, ReLU."""
-
-    features: int
-    normalisation: Normalisation
-    size: int = 1
-    dilation: int = 1
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(
-        self, inputs: Float[Array, "*streams b h w c"], *, train: bool
-    ) -> Float[Array, "*streams b h w features"]:
-        x = Convolution(self.features, size=self.size, dilation=self.dilation, dtype=self.dtype, name="conv")(inputs)
-        return nn.relu(self.normalisation(x, train=train, name="bn"))
 
 
 class SpatialPyramidPooling(nn.Module):

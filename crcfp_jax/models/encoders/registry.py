@@ -41,9 +41,14 @@ def check_encoder(model: ConfigDict) -> None:
         )
 
 
+def find_patch(backbone: str) -> int:
+    """Pixels that an image's sides have to be multiples of."""
+    return find_family(backbone).patches.get(backbone, 1)
+
+
 def check_side(model: ConfigDict, side: int) -> None:
     """Raises UserError where the encoder can't take crops of `side` pixels."""
-    patch = find_family(model.backbone).patches.get(model.backbone, 1)
+    patch = find_patch(model.backbone)
     if side % patch:
         raise UserError(
             f"config.data.side={side} is no multiple of the {patch} pixels of a patch of config.model.backbone="

@@ -105,9 +105,7 @@ class VisionTransformer(nn.Module):
 
     architecture: Architecture
     lora_rank: int = 0  # of the update of each linear layer; 0: none
-    lora_scale: float = 1.0
     rematerialise: bool = False  # keep only the blocks' inputs for the gradient and compute the rest again
-    attention: str = "xla"  # or 'cudnn', the flash attention of NVIDIA's library
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -132,8 +130,7 @@ class VisionTransformer(nn.Module):
         normalise = nn.LayerNorm(epsilon=a.epsilon, dtype=self.dtype, name="norm")
         maps = []
         for number in range(a.depth):
-            settings = (a, self.lora_rank, self.lora_scale, self.attention, self.dtype)
-            tokens = block(*settings, name=f"block{number}")(tokens, rotation)
+            tokens = block(a, self.lora_rank, self.dtype, name=f"block{number}")(tokens, rotation)
             if number in a.depths:
                 maps.append(normalise(tokens[:, a.prefix :]).reshape(count, rows, columns, a.width))
         return tuple(maps)
@@ -162,8 +159,6 @@ class Block(nn.Module):
 
     architecture: Architecture
     lora_rank: int
-    lora_scale: float
-    attention: str
     dtype: Any
 
     @nn.compact
@@ -174,7 +169,7 @@ class Block(nn.Module):
             return nn.LayerNorm(epsilon=a.epsilon, dtype=self.dtype, name=name)(x)
 
         def linear(x, features, name):
-            return Linear(features, self.lora_rank, self.lora_scale, self.dtype, name=name)(x)
+            return Linear(features, self.lora_rank, self.dtype, name=name)(x)
 
         def scale(x, name):
             if not a.scaled:
@@ -186,7 +181,7 @@ class Block(nn.Module):
         query, key, value = jnp.moveaxis(qkv.reshape(*qkv.shape[:2], 3, a.heads, -1), 2, 0)
         if rotation is not None:
             query, key = (rotate(x, rotation, a.prefix) for x in (query, key))
-        seen = jax.nn.dot_product_attention(query, key, value, implementation=self.attention)
+        seen = jax.nn.dot_product_attention(query, key, value, implementation="xla")
         tokens += scale(linear(seen.reshape(tokens.shape), a.width, "proj"), "ls1")
         x = normalise(tokens, "norm2")
         hidden = a.hidden or 4 * a.width
@@ -203,7 +198,6 @@ class Linear(nn.Module):
 
     features: int
     rank: int
-    scale: float
     dtype: Any
 
     @nn.compact
@@ -214,7 +208,7 @@ class Linear(nn.Module):
         if self.rank:
             down = self.param("lora_down", nn.initializers.he_uniform(), (x.shape[-1], self.rank))
             up = self.param("lora_up", nn.initializers.zeros, (self.rank, self.features))
-            y += (x @ down.astype(self.dtype)) @ up.astype(self.dtype) * self.scale
+            y += (x @ down.astype(self.dtype)) @ up.astype(self.dtype)
         return y
 
 

@@ -15,9 +15,9 @@ from crcfp_jax.models.encoders.family import EncoderOptions, Family
 from crcfp_jax.models.encoders.pixels import IMAGENET
 from crcfp_jax.models.encoders.vit import ARCHITECTURES, Architecture, VisionTransformer
 from crcfp_jax.models.encoders.vit_names import NO_PLACE, as_timm, timm_name
-from crcfp_jax.models.layers.convolution import Convolution
 from crcfp_jax.models.layers.normalisation import Normalisation
 from crcfp_jax.models.layers.resize import resize_bilinear
+from crcfp_jax.models.layers.unit import ConvolutionUnit
 
 BRANCH = (32, 64, 128)  # channels of the branch at strides 2, 4 and 8
 WIDTH = 256  # channels of the map at stride 8
@@ -30,7 +30,6 @@ class TransformerEncoder(nn.Module):
     normalisation: Normalisation
     lora_rank: int = 0
     rematerialise: bool = False
-    attention: str = "xla"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -40,8 +39,9 @@ class TransformerEncoder(nn.Module):
         """Returns the branch's map at stride 4, and at stride 8 what the tokens and the branch give together."""
 
         def unit(x, features, name, size=1, stride=1):
-            x = Convolution(features, size=size, stride=stride, dtype=self.dtype, name=f"{name}_conv")(x)
-            return nn.relu(self.normalisation(x, train=train, name=f"{name}_bn"))
+            return ConvolutionUnit(features, self.normalisation, size, stride, dtype=self.dtype, name=name)(
+                x, train=train
+            )
 
         half = unit(images, BRANCH[0], "stride2", size=3, stride=2)
         quarter = unit(half, BRANCH[1], "stride4", size=3, stride=2)
@@ -50,7 +50,6 @@ class TransformerEncoder(nn.Module):
             self.architecture,
             lora_rank=self.lora_rank,
             rematerialise=self.rematerialise,
-            attention=self.attention,
             dtype=self.dtype,
             name="vit",
         )

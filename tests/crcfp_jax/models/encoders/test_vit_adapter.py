@@ -112,7 +112,7 @@ def test_weights_are_loaded_and_the_rest_stays(tmp_path):
     np.testing.assert_array_equal(vit["block2"]["qkv"]["kernel"].T, weights["blocks.2.attn.qkv.weight"])
     np.testing.assert_array_equal(vit["pos_embed"], weights["pos_embed"])
     np.testing.assert_array_equal(vit["block2"]["qkv"]["lora_down"], own["vit"]["block2"]["qkv"]["lora_down"])
-    np.testing.assert_array_equal(after["params"]["backbone"]["join_conv"]["kernel"], own["join_conv"]["kernel"])
+    np.testing.assert_array_equal(after["params"]["backbone"]["join"]["conv"]["kernel"], own["join"]["conv"]["kernel"])
 
 
 @pytest.mark.parametrize(
