@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key, Shaped
 
 AREA = (0.02, 0.4)  # of the image, uniform (UniMatch)
-ASPECT = (0.3, 1 / 0.3)  # height over width, uniform in its logarithm (UniMatch draws it so that tall boxes are rarer)
+ASPECT = (0.3, 1 / 0.3)  # height over width, uniform in its logarithm: tall boxes are as common as wide ones
 
 
 def draw_boxes(keys: Key[Array, " b"], cells: int, probability: float) -> Bool[Array, "b {cells} {cells}"]:

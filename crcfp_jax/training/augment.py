@@ -8,6 +8,7 @@ import functools
 import dm_pix
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict
 
@@ -16,7 +17,8 @@ from crcfp_jax.models.encoders.pixels import Pixels, normalise
 BLUR_RADIUS = 2  # pixels: the release's 5 x 5 window
 BLUR_SIGMA = (0.1, 2.0)  # pixels (torchvision's default, as in the release)
 # Optical density of red, green and blue a unit of haematoxylin, eosin and DAB (Ruifrok and Johnston 2001).
-HED = ((0.650, 0.704, 0.286), (0.072, 0.990, 0.105), (0.268, 0.570, 0.776))
+STAINS_TO_DENSITY = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]], np.float32)
+DENSITY_TO_STAINS = np.linalg.inv(STAINS_TO_DENSITY)
 WEAK = 0.25  # of the jitter's strengths; ours, not measured
 
 
@@ -57,12 +59,11 @@ def _restain(key: Key[Array, ""], image: Float[Array, "h w 3"], strength: float)
     Amounts are those of Beer and Lambert's law with the absorption of Ruifrok and Johnston (2001); the factor is drawn
     from 1 - strength to 1 + strength, the shift from -strength to strength.
     """
-    absorption = jnp.asarray(HED)
     density = -jnp.log(jnp.maximum(image, 1 / 255))
-    amounts = jnp.einsum("hwc,cs->hws", density, jnp.linalg.inv(absorption))
+    amounts = jnp.einsum("hwc,cs->hws", density, DENSITY_TO_STAINS)
     factor, shift = jax.random.uniform(key, (2, 1, 1, 3), minval=-strength, maxval=strength)
     amounts = amounts * (1 + factor) + shift
-    return jnp.clip(jnp.exp(-jnp.einsum("hws,sc->hwc", amounts, absorption)), 0, 1)
+    return jnp.clip(jnp.exp(-jnp.einsum("hws,sc->hwc", amounts, STAINS_TO_DENSITY)), 0, 1)
 
 
 def _augment_one(key: Key[Array, ""], image: Float[Array, "h w 3"], *, settings: ConfigDict) -> Float[Array, "h w 3"]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from crcfp_jax.config import default
-from crcfp_jax.models.encoders.pixels import IMAGENET, normalise
-from crcfp_jax.training.augment import BLUR_RADIUS, _blur, augment
+from crcfp_jax.models.encoders.pixels import IMAGENET, Pixels, normalise
+from crcfp_jax.training.augment import BLUR_RADIUS, STAINS_TO_DENSITY, _blur, augment
 
 IMAGES = jnp.asarray(np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8))
 
@@ -78,3 +78,21 @@ def test_blur_is_the_gaussian_by_a_plain_loop():
         for dx in range(5):
             expected += taps[dy] * taps[dx] * padded[dy : dy + 16, dx : dx + 16]
     np.testing.assert_allclose(_blur(jnp.asarray(image, jnp.float32), jnp.float32(sigma)), expected, atol=1e-5)
+
+
+def test_stains_are_multiplied_and_shifted_each_by_its_own():
+    """Amounts of three places, by Beer and Lambert's law: two tell factor and shift of a stain, the third follows."""
+    amounts = np.array([[0.2, 0.3, 0.1], [0.6, 0.2, 0.3], [0.9, 0.7, 0.2]])
+    image = np.exp(-amounts @ STAINS_TO_DENSITY).astype(np.float32)
+    plain = settings(jitter_probability=0.0, grey_probability=0.0, blur_probability=0.0, stain=0.1)
+    keys = jax.random.split(jax.random.key(3), 50)
+    images = jnp.asarray(np.broadcast_to(np.round(255 * image), (50, 1, 3, 3)), jnp.uint8)
+    stained = np.asarray(jax.jit(lambda k, x: augment(k, x, plain, Pixels((0.0,) * 3, (1.0,) * 3)))(keys, images))
+    given = -np.log(np.asarray(images, np.float64) / 255) @ np.linalg.inv(STAINS_TO_DENSITY)
+    found = -np.log(stained.astype(np.float64)) @ np.linalg.inv(STAINS_TO_DENSITY)
+    factors = (found[:, 0, 1] - found[:, 0, 0]) / (given[:, 0, 1] - given[:, 0, 0])
+    shifts = found[:, 0, 0] - factors * given[:, 0, 0]
+    np.testing.assert_allclose(found[:, 0, 2], factors * given[:, 0, 2] + shifts, atol=1e-3)
+    for drawn in (factors - 1, shifts):
+        assert np.abs(drawn).max() < 0.101 and drawn.min() < -0.08 and drawn.max() > 0.08
+        assert np.abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 0.5  # each stain draws its own
