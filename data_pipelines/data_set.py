@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Tiles(Sequence):
     """Random access to the tiles of one stored split; safe to use from several threads.
 
     `tiles[i]` is {'image': uint8 [h, w, 3]} and, with labels, 'label': uint8 [h, w], 255 = ignored; without images, the
-    label alone. What is left out is never decoded. With `cores`, one a tile, what lies outside of them is 255. Raises
+    label alone. What is left out is never decoded. With `cores`, by index, what lies outside of them is 255. Raises
     UserError for a tile that can't be decoded.
     """
 
@@ -66,12 +66,12 @@ class Tiles(Sequence):
         labels: bool,
         path: Path,
         images: bool = True,
-        cores: Sequence[tuple[int, int, int, int] | None] = (),
+        cores: Mapping[int, tuple[int, int, int, int] | None] | None = None,
     ):
         self._stored = stored
         self._labels, self._images = labels, images
         self._path = path
-        self._cores = cores
+        self._cores = cores or {}
 
     def __len__(self) -> int:
         return len(self._stored)
@@ -88,7 +88,7 @@ class Tiles(Sequence):
         tile = {"image": example["image"]} if self._images else {}
         if self._labels:
             tile["label"] = example["label"][..., 0]
-            if self._cores and (core := self._cores[index]) is not None:
+            if (core := self._cores.get(index)) is not None:
                 tile["label"] = within(core, tile["label"])
         return tile
 
@@ -149,8 +149,8 @@ class DataSet:
             decoders["image"] = tfds.decode.SkipDecoding()
         _allow_open_files(sum(1 for _ in self.path.glob("*array_record*")))
         stored = tfds.builder_from_directory(self.path).as_data_source(split=split, decoders=decoders)
-        own = sorted((record.position, record.core) for record in self.records if record.split == split)
-        return Tiles(stored, labels, self.path, images, () if margins else [core for _, core in own])
+        cores = {} if margins else {record.position: record.core for record in self.records if record.split == split}
+        return Tiles(stored, labels, self.path, images, cores)
 
 
 def _allow_open_files(count: int) -> None:

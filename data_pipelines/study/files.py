@@ -10,7 +10,8 @@ from data_pipelines.annotations.files import ANNOTATION_SUFFIXES
 from data_pipelines.reading.open import is_slide_file
 
 ROLES = {"annotated": "train", "test": "test", "unannotated": "train"}  # folder of a study -> stored split
-KNOWN = (*ROLES, "patients.csv", "classes.toml")  # what a study's folder holds
+PATIENT_TABLE, CLASS_TABLE = "patients.csv", "classes.toml"
+KNOWN = (*ROLES, PATIENT_TABLE, CLASS_TABLE)  # what a study's folder holds
 MASK = "_mask"  # at the end of a mask image's name
 
 

@@ -16,7 +16,7 @@ from data_pipelines.source_image import SourceImage
 from data_pipelines.study.check import Checked, write_check
 from data_pipelines.study.cutting import Cutting, annotated_sources, unlabelled_sources
 from data_pipelines.study.drawing import read_drawing
-from data_pipelines.study.files import ROLES, find_files
+from data_pipelines.study.files import CLASS_TABLE, ROLES, find_files
 from data_pipelines.study.labelled import Labelled, choose_study_classes
 from data_pipelines.study.mask_image import read_masks
 from data_pipelines.study.opened import Opened, at_once, check_unchanged, open_images
@@ -25,7 +25,6 @@ from data_pipelines.study.patients import find_belongings
 from data_pipelines.study.pixel_size import choose_pixel_size
 from data_pipelines.units import Splits, Unit
 
-CLASS_TABLE = "classes.toml"
 SHARES = (1, 2, 4, 8)  # of the annotated patients: fractions 1/1, 1/2 ... for comparisons
 
 

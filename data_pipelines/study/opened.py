@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines.reading.open import open_slide
-from data_pipelines.study.files import StudyImage
-from data_pipelines.study.patients import TABLE, Belonging
+from data_pipelines.study.files import PATIENT_TABLE, StudyImage
+from data_pipelines.study.patients import Belonging
 
 AT_ONCE = 8  # files opened
 APART = 6.0  # times: pixel sizes farther from the others are wrong; 40x and 10x are 4 apart
@@ -56,11 +56,11 @@ def open_images(
         if microns is None:
             faults.append(
                 f"{image.path} doesn't say its pixel size: give --mpp, µm per pixel, for all that don't, or a column"
-                f" microns_per_pixel in {TABLE}"
+                f" microns_per_pixel in {PATIENT_TABLE}"
             )
             continue
         if stated and own.microns_per_pixel and abs(stated / microns - 1) > DIFFERS:
-            notes.append(f"{image.path}: {microns:.4g} µm per pixel by {TABLE}, its file says {stated:.4g}")
+            notes.append(f"{image.path}: {microns:.4g} µm per pixel by {PATIENT_TABLE}, its file says {stated:.4g}")
         elif stated and mpp and abs(stated / mpp - 1) > DIFFERS:
             notes.append(f"{image.path}: {stated:.4g} µm per pixel as its file says, not --mpp {mpp:g}")
         opened.append(Opened(image, size, microns, own, identity))
@@ -80,7 +80,7 @@ def _far_apart(odd: Opened, others: Sequence[Opened]) -> str:
     factor = max(odd.microns, others[0].microns) / min(odd.microns, others[0].microns)
     return (
         f"{odd.image.path} has {odd.microns:.4g} µm per pixel and {others[0].image.path} {others[0].microns:.4g}, a "
-        f"factor of {factor:.0f}: correct the wrong one by a column microns_per_pixel in {TABLE}"
+        f"factor of {factor:.0f}: correct the wrong one by a column microns_per_pixel in {PATIENT_TABLE}"
     )
 
 

@@ -10,10 +10,9 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error
 from crcfp_jax.common.pixel_size import PLAUSIBLE
 from data_pipelines.annotations.table import same_name
-from data_pipelines.study.files import StudyImage
+from data_pipelines.study.files import PATIENT_TABLE, StudyImage
 from data_pipelines.tcga import TCGA_NAME
 
-TABLE = "patients.csv"
 COLUMNS = ("image", "patient", "hospital", "microns_per_pixel")
 UNKNOWN = "unknown"  # hospital
 
@@ -43,7 +42,7 @@ def find_belongings(raw_dir: Path, images: Sequence[StudyImage], pattern: re.Pat
     Raises:
         UserError: a table that can't be read or lacks a column, or a pattern that fits no image.
     """
-    table = raw_dir / TABLE
+    table = raw_dir / PATIENT_TABLE
     if table.is_file():
         if pattern is not None:
             raise UserError(f"--patient_pattern and {table} both tell the patients: leave one out")
@@ -103,7 +102,7 @@ def _from_table(table: Path, images: Sequence[StudyImage]) -> Belongings:
             of[image.name] = Belonging(before, hospital, microns)
     own += [image.name for image in images if image.name not in of]
     of |= {image.name: _own(image) for image in images if image.name not in of}
-    return Belongings(of, TABLE, tuple(faults), (*notes, *_note_own(own, TABLE)))
+    return Belongings(of, PATIENT_TABLE, tuple(faults), (*notes, *_note_own(own, PATIENT_TABLE)))
 
 
 def _rows(table: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[str, ...]]:
