@@ -4,9 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio.features
 from PIL import Image
 
+from crcfp_jax.common.errors import UserError
+from data_pipelines.build import build
+
+MEND = "; mend it, or leave it out with --skip_bad"
 PINK, WHITE = (200, 120, 170), (245, 245, 245)
 
 
@@ -53,3 +58,23 @@ def traced(codes: np.ndarray) -> list[tuple[int, list]]:
     """Regions of equal codes above 0 (integers [h, w]) along their pixels' edges: code and Polygon coordinates."""
     found = rasterio.features.shapes(codes.astype(np.int32), mask=codes > 0, connectivity=4)
     return [(int(code), geometry["coordinates"]) for geometry, code in found]
+
+
+def build_study(tmp_path, microns_per_pixel="0.5", **options):
+    options["microns_per_pixel"] = microns_per_pixel
+    return build("folder", tmp_path / "study", tmp_path / "data", **options)
+
+
+def labels(data_set, image):
+    """Image and label of the only tile of an image."""
+    (record,) = (each for each in data_set.records if each.image == image)
+    tile = data_set.source(record.split, labels=True)[record.position]
+    return tile["image"], tile["label"]
+
+
+def refuse(tmp_path, **options):
+    """The one line that a build ends with, without the folder's name."""
+    with pytest.raises(UserError) as told:
+        build_study(tmp_path, **options)
+    assert "\n" not in str(told.value)
+    return str(told.value).replace(f"{tmp_path}/study/", "")
