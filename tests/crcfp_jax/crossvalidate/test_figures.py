@@ -127,7 +127,8 @@ def test_a_class_of_two_patients_has_no_interval():
     counts[:2, 2] = [1, 0, 5], [0, 2, 4]
     per_class = pool(counts, ["a", "b", "rare"])["per_class"]
     assert per_class["rare"]["patients"] == 2 and per_class["rare"]["iou_interval"] is None
-    assert per_class["a"]["iou_interval"] is not None
+    assert per_class["a"]["iou"] == pytest.approx(100 * 30 / 47)  # of 8 + 7 + 9 + 6 right, 10 missed and 7 wrong
+    assert per_class["a"]["iou_interval"] == pytest.approx([50.132, 75.596], abs=1e-2)
 
 
 def test_a_final_model_tells_figures_and_no_names(made):
