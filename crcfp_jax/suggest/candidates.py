@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from crcfp_jax.slides.plan import SlidePlan
-from crcfp_jax.suggest.division import Axis, divide
+from crcfp_jax.suggest.division import Axis
 from crcfp_jax.suggest.selection import normalised_entropy, unit_length
 from data_pipelines.geometry import pad_to
 
@@ -42,11 +42,11 @@ def find_candidates(
     forward: Forward,
     *,
     classes: int,
-    group: int,
+    division: tuple[Axis, Axis],
     pool: Executor,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Candidates:
-    """Looks at a slide window by window; a candidate is a square of about `group` x `group` windows, half of it tissue.
+    """Looks at a slide window by window; a candidate is a place of its division of which half is tissue.
 
     Every pixel counts in one candidate. Memory holds a batch of windows and, of each candidate, sums.
 
@@ -54,11 +54,11 @@ def find_candidates(
         plan: of the slide.
         forward: starts a batch of `BATCH` windows: 'probabilities' and 'embedding'.
         classes: of the model.
-        group: windows along a candidate's side.
+        division: of the slide, as `divide` makes it.
         pool: threads that read.
         advance: called with the number of windows that were begun.
     """
-    side, (down, across) = plan.tiling.side, divide(plan, group)
+    side, (down, across) = plan.tiling.side, division
 
     def parts_with_tissue() -> Iterator[tuple[int, int, np.ndarray]]:
         for row, column in itertools.product(range(down.parts), range(across.parts)):

@@ -65,10 +65,10 @@ def _look(
             try:
                 with open_slide(picture.path) as slide:
                     plan = plan_picture(slide, card, options)
-                    down, across = divide(plan, group)
+                    division = down, across = divide(plan, group)
                     with progress_bar(picture.name, down.parts * across.parts, transient=True) as advance:
                         candidates = find_candidates(
-                            plan, forward, classes=classes, group=group, pool=pool, advance=advance
+                            plan, forward, classes=classes, division=division, pool=pool, advance=advance
                         )
             except UserError as error:  # one bad slide must not cost the others
                 failed = True

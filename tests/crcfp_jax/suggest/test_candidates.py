@@ -10,6 +10,7 @@ from crcfp_jax.portable_model.card import Card
 from crcfp_jax.slides.options import Options
 from crcfp_jax.slides.plan import plan_picture
 from crcfp_jax.suggest.candidates import BATCH, find_candidates
+from crcfp_jax.suggest.division import divide
 from data_pipelines.reading.open import open_slide
 
 SIDE = 64
@@ -29,7 +30,7 @@ def look(path, group, tissue_only=False):
         card = object.__new__(Card)  # of which the plan asks for the pixel size alone
         object.__setattr__(card, "microns_per_pixel", 1.0)
         plan = plan_picture(slide, card, options)
-        found = find_candidates(plan, redness, classes=2, group=group, pool=pool, advance=done.append)
+        found = find_candidates(plan, redness, classes=2, division=divide(plan, group), pool=pool, advance=done.append)
         return found, plan.view.read(0, 0, *plan.view.size), sum(done)
 
 
