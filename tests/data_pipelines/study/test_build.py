@@ -7,15 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from studies import (
-    build_study,
-    feature,
-    labels,
-    square,
-    write_geojson,
-    write_image,
-    write_study,
-)
+from studies import build_study, feature, labels, square, write_geojson, write_image, write_study
 
 from data_pipelines.build import build, main
 from data_pipelines.data_set import open_data_set

@@ -4,17 +4,7 @@ import os
 
 import numpy as np
 from PIL import Image
-from studies import (
-    MEND,
-    build_study,
-    feature,
-    labels,
-    refuse,
-    square,
-    write_geojson,
-    write_image,
-    write_study,
-)
+from studies import MEND, build_study, feature, labels, refuse, square, write_geojson, write_image, write_study
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines.build import build

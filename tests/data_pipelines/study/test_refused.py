@@ -4,17 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from studies import (
-    MEND,
-    build_study,
-    feature,
-    labels,
-    refuse,
-    square,
-    write_geojson,
-    write_image,
-    write_study,
-)
+from studies import MEND, build_study, feature, labels, refuse, square, write_geojson, write_image, write_study
 
 from data_pipelines.build import main
 
