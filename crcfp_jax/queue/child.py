@@ -25,7 +25,9 @@ class Child:
 
     def __init__(self, command: Sequence[str], log: Path, lock: Lock, compile_cache: Path):
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        environment = {"JAX_COMPILATION_CACHE_DIR": str(compile_cache)} | os.environ | {"PYTHONPATH": path}
+        # Unbuffered, the log can be read meanwhile, and an error stands after what was printed before it.
+        always = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        environment = {"JAX_COMPILATION_CACHE_DIR": str(compile_cache)} | os.environ | always
         with user_error_on_write(log):
             log.parent.mkdir(parents=True, exist_ok=True)
             self._log, self._start = log, log.stat().st_size if log.exists() else 0

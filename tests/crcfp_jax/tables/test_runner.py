@@ -78,7 +78,8 @@ def grid(tmp_path, data_dir):
              "--scale", "small", "--seeds", "1", "--fractions", "1/8", "--methods", "supervised,cac,crcfp",
              f"--config.data.dir={data_dir}", *words],
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "none_such"},  # touching a device would fail
+            # Touching a device would fail. As on most machines, output that goes to a file is kept back.
+            env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "none_such", "PYTHONUNBUFFERED": ""},
         )  # fmt: skip
         started.append(process)
         return process
