@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from crcfp_jax.models.layers.attention import attend
 from crcfp_jax.models.layers.padding import Length
 
 DEPTHS = 4  # maps, evenly over the blocks, the last one included
@@ -77,6 +78,7 @@ GIANT = {"hidden": 4096, "gated": True}  # of 1536 channels
 ARCHITECTURES = {
     "vit_small_patch8_224": Architecture(8, *SMALL, 28),
     "vit_small_patch16_224": Architecture(16, *SMALL, 14),
+    "vit_small_patch16_224.gigapath_flash": Architecture(16, *SMALL, 14, hidden=1024, gated=True, scaled=True),
     "vit_base_patch8_224": Architecture(8, *BASE, 28),
     "vit_base_patch16_224": Architecture(16, *BASE, 14),
     "vit_large_patch16_224": Architecture(16, *LARGE, 14),
@@ -84,9 +86,10 @@ ARCHITECTURES = {
     "vit_large_patch16_224.phikon_v2": Architecture(16, *LARGE, 14, scaled=True),
     "vit_small_patch14_reg4_dinov2": _dinov2(*SMALL),
     "vit_base_patch14_reg4_dinov2": _dinov2(*BASE),
-    "vit_base_patch14_reg4_dinov2.hibou_b": _dinov2(*BASE, grid=16),
+    "vit_base_patch14_reg4_dinov2.hibou_b": _dinov2(*BASE, grid=16, hidden=2048, gated=True),
+    "vit_base_patch14_reg4_dinov2.h0_mini": _dinov2(*BASE, grid=16, hidden=2048, gated=True),
     "vit_large_patch14_reg4_dinov2": _dinov2(*LARGE),
-    "vit_large_patch14_reg4_dinov2.hibou_l": _dinov2(*LARGE, grid=16),
+    "vit_large_patch14_reg4_dinov2.hibou_l": _dinov2(*LARGE, grid=16, hidden=2736, gated=True),
     "vit_giant_patch14_reg4_dinov2": _dinov2(1536, 40, 24, **GIANT),
     "vit_giant_patch14_reg4_dinov2.hoptimus0": _dinov2(1536, 40, 24, grid=16, **GIANT),
     "vit_giant_patch14_dinov2.midnight": Architecture(14, 1536, 40, 24, 16, scaled=True, **GIANT),
@@ -181,7 +184,7 @@ class Block(nn.Module):
         query, key, value = jnp.moveaxis(qkv.reshape(*qkv.shape[:2], 3, a.heads, -1), 2, 0)
         if rotation is not None:
             query, key = (rotate(x, rotation, a.prefix) for x in (query, key))
-        seen = jax.nn.dot_product_attention(query, key, value, implementation="xla")
+        seen = attend(query, key, value)
         tokens += scale(linear(seen.reshape(tokens.shape), a.width, "proj"), "ls1")
         x = normalise(tokens, "norm2")
         hidden = a.hidden or 4 * a.width

@@ -94,7 +94,7 @@ def hugging_face(folder, name, **more):
     rows = a.grid or 6
     sizes = {"hidden_size": a.width, "num_hidden_layers": a.depth, "num_attention_heads": a.heads}
     sizes |= {"patch_size": a.patch, "image_size": rows * a.patch}
-    kind = "Dinov2" if a.grid else "DINOv3ViT"
+    kind = ("Dinov2WithRegisters" if a.registers else "Dinov2") if a.grid else "DINOv3ViT"
     config = getattr(transformers, f"{kind}Config")(**sizes, **more)
     module = getattr(transformers, f"{kind}Model")(config).eval()
     weights = tensors({key: value.shape for key, value in module.state_dict().items()})
@@ -113,6 +113,7 @@ def hugging_face(folder, name, **more):
     ("name", "more"),
     [
         ("vit_giant_patch14_dinov2.midnight", {"use_swiglu_ffn": True}),
+        ("vit_giant_patch14_224.uni2_h", {"use_swiglu_ffn": True, "num_register_tokens": 8}),  # as Hibou's
         ("vit_small_patch16_dinov3", {"num_register_tokens": 4, "intermediate_size": 192}),
     ],
 )
