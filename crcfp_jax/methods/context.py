@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-from jaxtyping import Array, Bool, Float, Key, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 from ml_collections import ConfigDict
 
 from crcfp_jax.common.settings import value_at
@@ -63,9 +63,18 @@ class Context:
             self._logits[stream] = jax.lax.stop_gradient(logits) if heads is self.teacher else logits
         return self._logits[stream]
 
+    def by_teacher(self, stream: str) -> bool:
+        """Whether the teacher looks at a stream."""
+        return self.heads_of(stream) is self.teacher
+
     def mixed_as(self, stream: str, values: Shaped[Array, "u h w *c"]) -> Shaped[Array, "u h w *c"]:
         """What is known of the unmixed images, mixed as the images of a stream are."""
         return mix(self.boxes[stream], values, self.heads.axis_name) if stream in self.boxes else values
+
+    def overlap(self, rows: int) -> tuple[Int[Array, "u 2"], Bool[Array, "u 2"]]:
+        """`offset` and `flip` as `losses.contrastive.align` takes them, for maps of so many rows."""
+        cells = self.config.data.side // self.heads.network.context_stride
+        return self.batch["offset"] * (rows // cells), self.batch["flip"]
 
     @property
     def confidence(self) -> float:

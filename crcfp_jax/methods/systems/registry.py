@@ -7,6 +7,7 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.settings import value_at
 from crcfp_jax.methods.systems.cct import CCT
 from crcfp_jax.methods.systems.cdcl import CDCL
+from crcfp_jax.methods.systems.context_match import CONTEXT_MATCH
 from crcfp_jax.methods.systems.crcfp import CAC, CRCFP, SCHEME_1, SCHEME_2
 from crcfp_jax.methods.systems.definition import Method, Variant
 from crcfp_jax.methods.systems.supervised import SUPERVISED_ONLY
@@ -25,6 +26,7 @@ METHODS: dict[str, Method] = {
         MEAN_TEACHER,
         FIXMATCH,
         UNIMATCH,
+        CONTEXT_MATCH,
     )
 }
 

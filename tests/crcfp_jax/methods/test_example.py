@@ -65,7 +65,8 @@ def test_every_version_of_a_crop_is_a_draw_of_its_own(config):
 def test_the_draws_of_the_shipped_methods_are_those_of_their_sources():
     expected = {"labelled": 0, "unlabelled": 1, "view_a": 2, "view_b": 3, "altered": 2, "weak": 2}
     of_teachers = {"mean_teacher": {"weak": 102}, "fixmatch": {"strong": 102},
-                   "unimatch": {"strong_1": 102, "strong_2": 106}}  # fmt: skip
+                   "unimatch": {"strong_1": 102, "strong_2": 106},
+                       "context_match": {"weak_other": 3, "strong": 102}}  # fmt: skip
     for method in METHODS.values():
         found = draw_purposes([LABELLED, *method.streams])
         own = expected | of_teachers.get(method.name, {})

@@ -43,11 +43,12 @@ def test_what_a_step_reads_follows_from_the_streams():
 
 def test_the_systems_in_their_order():
     names = ["supervised_plain", "supervised", "supervised_recalibrated", "cct", "cac", "cdcl", "crcfp_s1", "crcfp_s2",
-             "crcfp", "mean_teacher", "fixmatch", "unimatch"]  # fmt: skip
+             "crcfp", "mean_teacher", "fixmatch", "unimatch", "context_match"]  # fmt: skip
     assert list(systems()) == names
     assert by_rank(supervised=True) == ("supervised", "supervised_recalibrated", "supervised_plain")
     assert by_rank(supervised=False) == (
-        "crcfp", "crcfp_s2", "cac", "crcfp_s1", "cdcl", "cct", "mean_teacher", "fixmatch", "unimatch"
+        "crcfp", "crcfp_s2", "cac", "crcfp_s1", "cdcl", "cct", "mean_teacher", "fixmatch", "unimatch",
+        "context_match",
     )  # fmt: skip
 
 
