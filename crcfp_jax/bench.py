@@ -19,6 +19,7 @@ from rich.table import Table
 
 from crcfp_jax.common.command import parse_flags, run_main
 from crcfp_jax.runs.parts import assemble, build_learner
+from crcfp_jax.runs.presets import chosen_config
 from crcfp_jax.runs.versions import versions
 from crcfp_jax.training import parallel
 from crcfp_jax.training.state import create_state
@@ -136,7 +137,7 @@ class Bench:
 def main() -> None:
     """Measures and prints a table."""
     parse_flags(FLAGS, sys.argv[1:])
-    config, count = FLAGS.config, FLAGS.steps
+    config, count = chosen_config(FLAGS), FLAGS.steps
     bench = Bench(config, random_input=FLAGS.random_input, classes=FLAGS.classes)
     measured = {"step alone": seconds_per_call(bench.step_alone, count)}
     if not FLAGS.random_input:

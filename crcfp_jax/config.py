@@ -24,6 +24,7 @@ from crcfp_jax.common.rules import (
     positive,
     several,
     share,
+    tuning,
     zero_or,
 )
 from crcfp_jax.common.settings_table import Key
@@ -79,6 +80,7 @@ SECTIONS = {
         "cutmix": Key(0.5, share),  # probability of a box from the next image
     },
     "model": {
+        "preset": Key(""),  # published weights and what suits them (docs/transformers.md); '': what the other keys say
         "backbone": Key("resnet50", name),  # (paper); resnet101 (Table 3), efficientnet_lite0, ...
         "decoder": Key("v3", one_of("v3", "v3plus")),  # v3 (paper), v3plus (release)
         "output_stride": Key(16, count),  # release; 8 doubles time and memory and shows finer detail with v3
@@ -150,6 +152,7 @@ SECTIONS = {
         "name": Key("sgd", one_of("sgd", "adamw")),  # sgd (paper)
         "learning_rate": Key(0.001, positive),  # paper
         "groups": Key(((".*", 1.0),), parameter_groups),  # rows (pattern, multiple[, decay]): docs/optimiser.md
+        "encoder": Key("groups", tuning),  # as groups says, or rows before it: frozen, last:N, lora, layerwise:D
         "warmup_steps": Key(0, not_negative),  # steps in which the learning rate rises linearly to its value
         "momentum": Key(0.9, number(least=0, below=1)),  # release; for AdamW its first moment's
         "weight_decay": Key(1e-4, not_negative),  # release; on every parameter with SGD, on kernels with AdamW

@@ -47,8 +47,9 @@ def main() -> int:
     from crcfp_jax.evaluation.result import print_result
     from crcfp_jax.runs.interruption import Interrupted
     from crcfp_jax.runs.loop import Trainer
+    from crcfp_jax.runs.presets import chosen_config
 
-    config = FLAGS.config
+    config = chosen_config(FLAGS)
     workdir = Path(FLAGS.workdir) if FLAGS.workdir else default_workdir(FLAGS["config"].config_filename, config)
     _build_what_needs_no_download(config.data.name, config.data.dir)
     trainer = Trainer(config, workdir, previous_checkpoint=FLAGS.previous_checkpoint)

@@ -123,6 +123,19 @@ def fraction(value: Any) -> str | None:
     return None if re.fullmatch(r"[1-9]\d*/[1-9]\d*", value) else "is not a fraction: write it as 1/8"
 
 
+def tuning(value: Any) -> str | None:
+    """How an encoder learns: 'groups', 'frozen', 'lora', 'last:2' (groups of layers), 'layerwise:0.75' (decay)."""
+    kind, _, amount = value.partition(":")
+    match kind:
+        case "groups" | "frozen" | "lora" if not amount:
+            return None
+        case "last" if re.fullmatch(r"[1-9]\d*", amount):
+            return None
+        case "layerwise" if re.fullmatch(r"0?\.\d+", amount) and float(amount) > 0:
+            return None
+    return "is unknown; give groups, frozen, lora, last:N (N groups of layers) or layerwise:D (D below 1)"
+
+
 def parameter_groups(value: Any) -> str | None:
     """Rows (pattern, multiple of the learning rate[, weight decay]), with a pattern that compiles."""
     for row in value:

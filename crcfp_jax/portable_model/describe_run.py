@@ -6,7 +6,7 @@ from typing import Any
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error
-from crcfp_jax.models.encoders.registry import find_family
+from crcfp_jax.models.encoders.registry import find_family, find_published
 from crcfp_jax.portable_model.card import FORMAT
 from crcfp_jax.runs.parts import Parts
 from crcfp_jax.runs.versions import versions
@@ -44,7 +44,7 @@ def describe_run(
     """
     config, network, data_set = parts.config, parts.network(), parts.data_set
     family = find_family(config.model.backbone)
-    published = family.published.get(config.model.pretrained)
+    published = find_published(config.model)
     tested = {} if crossvalidation is None else {"crossvalidation": dict(crossvalidation)}
     return tested | {
         "format": FORMAT,

@@ -12,6 +12,7 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json
 from crcfp_jax.models.encoders.sources import find_file
 from crcfp_jax.queue.folder import SHARED
+from crcfp_jax.runs.presets import chosen_config
 from crcfp_jax.runs.settings import check_resumable
 from data_pipelines.data_set import is_built
 from data_pipelines.recipes import builds_itself
@@ -27,7 +28,7 @@ def load_config(file: str, changes: Mapping[str, str]) -> ConfigDict:
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["", *arguments])
     parse_flags(values, arguments)
-    return values["config"].value
+    return chosen_config(values)
 
 
 def data_ready(name: str, data_dir: str, *, build: bool) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import write_json_atomic
 from crcfp_jax.doctor.checks import percent
+from crcfp_jax.models.encoders.registry import find_preset
 from crcfp_jax.runs.parts import Parts
 from data_pipelines.scarcity import Annotated
 
@@ -89,6 +90,9 @@ def _origin(parts: Parts) -> str:
     """Where the pixel size is from."""
     if parts.config.data.microns_per_pixel > 0:
         return "as config.data.microns_per_pixel says"
+    preset = parts.config.model.preset
+    if preset and parts.microns_per_pixel in (find_preset(preset)[1].microns_per_pixel or ()):
+        return f"as config.model.preset={preset} has seen"
     if parts.data_set.network_microns_per_pixel > 0:
         return "as its build chose"
     return f"as config.data.base_size={parts.config.data.base_size} makes it"

@@ -16,7 +16,7 @@ from crcfp_jax.evaluation.windows import Evaluator
 from crcfp_jax.methods.perturbations import auxiliary_classifiers
 from crcfp_jax.methods.systems.definition import Method
 from crcfp_jax.methods.systems.registry import check_classes, find_method
-from crcfp_jax.models.encoders.registry import check_side
+from crcfp_jax.models.encoders.registry import check_side, find_preset
 from crcfp_jax.models.network import Network, build_network
 from crcfp_jax.training.optimizer import make_optimizer
 from crcfp_jax.training.state import STUDENT, TEACHER
@@ -151,4 +151,6 @@ def assemble(config: ConfigDict) -> Parts:
     pixel = network_pixel_size(
         data_set, microns_per_pixel=config.data.microns_per_pixel, base_size=config.data.base_size
     )
+    if config.model.preset and not config.data.microns_per_pixel:
+        pixel = find_preset(config.model.preset)[1].nearest_pixel_size(pixel)
     return Parts(**vars(learner), data_set=data_set, split=split, microns_per_pixel=pixel)

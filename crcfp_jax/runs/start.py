@@ -17,6 +17,7 @@ from crcfp_jax.runs.initial import load_initial
 from crcfp_jax.runs.parts import Parts
 from crcfp_jax.runs.settings import check_resumable, check_rules, settings
 from crcfp_jax.training import parallel
+from crcfp_jax.training.parameter_groups import group_of, name_of, read_groups
 from crcfp_jax.training.state import TrainState, create_state, initialise_variables
 
 
@@ -73,7 +74,19 @@ def start_run(parts: Parts, workdir: Path, checkpoints: Checkpoints, mesh: Mesh,
         write_json_atomic(workdir / "config.json", settings(parts))
         if not steps or not (workdir / DATA_FILE).is_file():
             write_summary(parts, workdir)
-    return Start(state, loader_state, seconds, describe(parts) + notes)
+    return Start(state, loader_state, seconds, describe(parts) + _of_frozen(parts, state) + notes)
+
+
+def _of_frozen(parts: Parts, state: TrainState) -> list[str]:
+    """A line where a method compares vectors of an encoder that doesn't learn."""
+    groups = read_groups(parts.config)
+    paths = [path for path, _ in jax.tree.leaves_with_path(state.params) if name_of(path).startswith("backbone/")]
+    learns = any(group_of(groups, path).multiple for path in paths)
+    if learns or not parts.method.needing("projector"):
+        return []
+    return [
+        f"the encoder is frozen: the contrast of config.method={parts.config.method} shapes decoder and projector alone"
+    ]
 
 
 def _check_folder(parts: Parts, workdir: Path, checkpoints: Checkpoints, steps: list[int]) -> list[str]:

@@ -81,7 +81,7 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     Raises:
         UserError: a warm-up longer than the training; and `init`, where groups and parameters don't fit together.
     """
-    settings, groups = config.optimizer, read_groups(config.optimizer)
+    settings, groups = config.optimizer, read_groups(config)
     clip = [optax.clip_by_global_norm(settings.clip)] if settings.clip else []
     decay = _decay(groups, settings)
     if settings.name == "sgd":

@@ -1,4 +1,4 @@
-"""Which parameters learn how fast: the rows of `config.optimizer.groups`, the first that matches a parameter counting.
+"""Which parameters learn how fast: a table of rows, the first that matches a parameter counting.
 
 A pattern is a regular expression that has to match the whole of a parameter's path, such as
 'backbone/layer1_0/conv1/kernel'.
@@ -12,8 +12,10 @@ import jax
 from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.models.encoders.registry import find_family
 
 CATCH_ALL = ".*"
+FINE_TUNING = 0.1  # multiple of the learning rate for the last layers of an encoder, the others being frozen; ours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +31,43 @@ class Group:
         return re.fullmatch(self.pattern, path) is not None
 
 
-def read_groups(settings: ConfigDict) -> tuple[Group, ...]:
-    """The rows of `config.optimizer`, in their order."""
-    return tuple(Group(*row) for row in settings.groups)
+def read_groups(config: ConfigDict) -> tuple[Group, ...]:
+    """The rows of `config.optimizer` in their order: those of `encoder`, then those of `groups`.
+
+    Raises:
+        UserError: the encoder has no such layers.
+    """
+    return (*_encoder_groups(config), *(Group(*row) for row in config.optimizer.groups))
+
+
+def _encoder_groups(config: ConfigDict) -> tuple[Group, ...]:
+    """The rows that `config.optimizer.encoder` stands for, of what published weights are for."""
+    tuning, backbone = config.optimizer.encoder, config.model.backbone
+    kind, _, amount = tuning.partition(":")
+    family = find_family(backbone)
+    below = f"backbone/{family.trained}"
+    layers = [f"{below}{pattern}" for pattern in family.layers(backbone)]
+    if kind != "groups" and bool(config.model.lora_rank) != (kind == "lora"):
+        raise UserError(
+            f"config.optimizer.encoder={tuning!r} and config.model.lora_rank={config.model.lora_rank} don't fit "
+            "together: 'lora' needs a rank, such as 8, and nothing else has one"
+        )
+    match kind:
+        case "frozen":
+            return (Group(f"{below}.*", 0),)
+        case "lora":
+            return Group(f"{below}.*/lora_.*", 1.0), Group(f"{below}.*", 0)
+        case "last":
+            if int(amount) >= len(layers):
+                raise UserError(
+                    f"config.optimizer.encoder={tuning!r}: config.model.backbone={backbone} has {len(layers)} groups "
+                    f"of layers: give last:{len(layers) - 1} at most"
+                )
+            first = len(layers) - int(amount)
+            return *(Group(layer, FINE_TUNING) for layer in layers[first:]), Group(f"{below}.*", 0)
+        case "layerwise":
+            return tuple(Group(layer, float(amount) ** (len(layers) - place)) for place, layer in enumerate(layers))
+    return ()
 
 
 def name_of(path: tuple) -> str:
@@ -72,6 +108,11 @@ def check_groups(groups: tuple[Group, ...], params: Any) -> None:
         raise UserError(f"config.optimizer.groups: the row {group.pattern!r} {reason}")
     if not any(group.multiple for group in used):
         raise UserError("config.optimizer.groups lets no parameter learn: the rows that match any have the multiple 0")
+
+
+def keep_frozen(groups: tuple[Group, ...], old: Any, new: Any) -> Any:
+    """The frozen parameters of `old`, as they are, and the others of `new`."""
+    return jax.tree.map_with_path(lambda path, was, now: now if group_of(groups, path).multiple else was, old, new)
 
 
 def hold_frozen(groups: tuple[Group, ...], params: Any) -> Any:

@@ -26,7 +26,7 @@ from crcfp_jax.methods.systems.definition import LABELLED, Method
 from crcfp_jax.models.network import Network
 from crcfp_jax.training.objective import losses, weight
 from crcfp_jax.training.optimizer import learning_rate
-from crcfp_jax.training.parameter_groups import hold_frozen, read_groups
+from crcfp_jax.training.parameter_groups import hold_frozen, keep_frozen, read_groups
 from crcfp_jax.training.state import TrainState
 from crcfp_jax.training.streams import check_statistics, draw_boxes, draw_dropout, draw_streams, encode_streams
 
@@ -71,7 +71,7 @@ def make_train_step(
         UserError: settings that don't fit together.
     """
     check_step(config, method, network.context_stride)
-    schedule, groups = learning_rate(config), read_groups(config.optimizer)
+    schedule, groups = learning_rate(config), read_groups(config)
     of_teacher = [stream.name for stream in method.streams if stream.teacher]
 
     def train_step(state: TrainState, batch: Mapping[str, Array], key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
@@ -130,7 +130,9 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         if of_teacher:
             decay = value_at(config, method.teacher_decay)
-            moved = ema_update(state.teacher["params"], params, decay, state.step)
+            # What is frozen is the same in both: an encoder of a billion parameters need not be averaged.
+            old = state.teacher["params"]
+            moved = keep_frozen(groups, old, ema_update(old, params, decay, state.step))
             state = state.replace(teacher={"params": moved, "batch_stats": teacher_stats})
         new_state = state.replace(
             step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, bank=bank

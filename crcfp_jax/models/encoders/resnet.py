@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from crcfp_jax.models.encoders.dilation import dilate
-from crcfp_jax.models.encoders.family import EncoderOptions, Family, Published, torch_leaf
+from crcfp_jax.models.encoders.family import EncoderOptions, Family, torch_leaf
 from crcfp_jax.models.encoders.pixels import IMAGENET
+from crcfp_jax.models.encoders.published import RESNETS
 from crcfp_jax.models.layers.convolution import Convolution
 from crcfp_jax.models.layers.forms import plain_forms_wanted
 from crcfp_jax.models.layers.normalisation import Normalisation
@@ -151,8 +152,8 @@ def max_pool(inputs: Float[Array, "*streams b h w c"]) -> Float[Array, "*streams
     return functools.reduce(jnp.maximum, shifted).astype(inputs.dtype)
 
 
+_PLACES = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}  # of a sequence with ReLU and pool
 _LAYERS = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
-_TORCHVISION = Published(IMAGENET, "BSD-3-Clause", "ImageNet-1k; torchvision's")
 
 
 def torch_name(collection: str, path: tuple[str, ...]) -> str:
@@ -160,6 +161,12 @@ def torch_name(collection: str, path: tuple[str, ...]) -> str:
     *layers, leaf = path
     names = [_LAYERS.get(layer, layer.replace("_", ".")) for layer in layers]
     return ".".join([*names, torch_leaf(collection, leaf)])
+
+
+def sequence_name(collection: str, path: tuple[str, ...]) -> str:
+    """TIAToolbox's names: ('params', ('layer1_0', 'conv1', 'kernel')) to 'feat_extract.4.0.conv1.weight'."""
+    first, _, rest = torch_name(collection, path).partition(".")
+    return f"feat_extract.{_PLACES[first]}.{rest}"
 
 
 def _build(options: EncoderOptions, name: str) -> ResNet:
@@ -179,8 +186,9 @@ FAMILY = Family(
     build=_build,
     output_strides=(8, 16),
     pixels=IMAGENET,
-    name_tables=(torch_name,),
-    no_place=(r"fc\..*", r".*\.num_batches_tracked"),
-    published={f"timm/{backbone}.tv_in1k": _TORCHVISION for backbone in BACKBONES},
+    name_tables=(torch_name, sequence_name),
+    no_place=(r"(fc|classifier)\..*", r".*\.num_batches_tracked"),
+    published=RESNETS,
     width=STANDARD_WIDTH,
+    layers=lambda backbone: (r"(conv1|bn1)/.*", *(rf"layer{stage}_\d+/.*" for stage in (1, 2, 3, 4))),
 )

@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.models.encoders.family import PackageFile, Published
-from crcfp_jax.models.encoders.registry import find_family
+from crcfp_jax.models.encoders.registry import find_family, find_published
 from crcfp_jax.models.encoders.weight_files import SUFFIXES
 
-FILE_NAME = "model.safetensors"
+FILE_NAMES = ("model.safetensors", "pytorch_model.bin")  # in a folder, or a repository of the hub, the first one there
 PACKAGE = "package:"
 
 
@@ -27,23 +27,42 @@ def find_file(model: ConfigDict) -> Path:
         return _in_package(source, model.backbone, find_family(model.backbone).published)
     path = Path(source).expanduser()
     if path.is_dir():
-        path = path / FILE_NAME
+        found = [path / name for name in FILE_NAMES if (path / name).is_file()]
+        if not found:
+            raise UserError(f"config.model.pretrained: the folder {path} holds none of {', '.join(FILE_NAMES)}.")
+        return found[0]
     if path.is_file():
         return path
-    names_a_file = path.suffix in SUFFIXES or source.startswith((".", "/", "~"))
-    if names_a_file or (path.parent.is_dir() and path.name == FILE_NAME) or source.count("/") != 1:
+    if path.suffix in SUFFIXES or source.startswith((".", "/", "~")) or source.count("/") != 1:
         raise UserError(f"config.model.pretrained: there is no file {path}; correct the path or set it to ''.")
-    import huggingface_hub  # not at the top: slow to import, and only this line needs it
-    from huggingface_hub.errors import EntryNotFoundError
+    return _on_the_hub(source, find_published(model))
 
-    try:
-        return Path(huggingface_hub.hf_hub_download(source, FILE_NAME))
-    except (OSError, ValueError, EntryNotFoundError) as error:
-        raise UserError(
-            f"config.model.pretrained: cannot download {source} ({type(error).__name__}); download "
-            f"https://huggingface.co/{source}/resolve/main/{FILE_NAME} by hand and set config.model.pretrained "
-            "to its path, or to '' for random weights."
-        ) from error
+
+def _on_the_hub(source: str, published: Published | None) -> Path:
+    """A file of a repository on the hub, downloaded unless it is there already."""
+    import huggingface_hub  # not at the top: slow to import, and only this needs it
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    names = [published.file] if published and published.file else FILE_NAMES
+    failures: list[Exception] = []
+    for name in names:
+        try:
+            return Path(huggingface_hub.hf_hub_download(source, name))
+        except (OSError, ValueError, EntryNotFoundError, HfHubHTTPError) as error:
+            failures.append(error)
+            if not isinstance(error, EntryNotFoundError):  # no other file can be had either
+                break
+    page, terms = f"https://huggingface.co/{source}", ""
+    if published:
+        terms = f"its licence is {published.licence}"
+        if published.gated:
+            terms += f", and its terms have to be agreed to at {page} by whoever downloads it (then: hf auth login)"
+        terms += "; "
+    raise UserError(
+        f"config.model.pretrained: cannot download {source} ({type(failures[0]).__name__}); {terms}download "
+        f"{page}/resolve/main/{names[0]} by hand and set config.model.pretrained to its path, or to '' for random "
+        "weights."
+    ) from failures[0]
 
 
 def _in_package(source: str, backbone: str, published: Mapping[str, Published]) -> Path:

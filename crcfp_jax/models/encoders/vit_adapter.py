@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from crcfp_jax.models.encoders.family import EncoderOptions, Family
 from crcfp_jax.models.encoders.pixels import IMAGENET
+from crcfp_jax.models.encoders.published import TRANSFORMERS
 from crcfp_jax.models.encoders.vit import ARCHITECTURES, Architecture, VisionTransformer
 from crcfp_jax.models.encoders.vit_names import NO_PLACE, as_timm, timm_name
 from crcfp_jax.models.layers.normalisation import Normalisation
@@ -73,6 +74,13 @@ def build(options: EncoderOptions, name: str) -> TransformerEncoder:
     )
 
 
+def _layers(backbone: str) -> tuple[str, ...]:
+    """The patches and what is added to them, then the blocks; the last normalisation learns with the last block."""
+    last = ARCHITECTURES[backbone].depth - 1
+    first = r"(patch_embed/.*|cls_token|reg_token|pos_embed)"
+    return (first, *(f"block{number}/.*" for number in range(last)), f"(block{last}|norm)/.*")
+
+
 FAMILY = Family(
     backbones=tuple(ARCHITECTURES),
     build=build,
@@ -82,5 +90,8 @@ FAMILY = Family(
     no_place=NO_PLACE,
     convert=lambda tensors, backbone: as_timm(tensors, ARCHITECTURES[backbone]),
     patches={name: architecture.patch for name, architecture in ARCHITECTURES.items()},
+    published=TRANSFORMERS,
     attends=True,
+    trained="vit/",
+    layers=_layers,
 )

@@ -66,7 +66,7 @@ def test_one_device_agrees_with_four(four_devices):
     assert_same_steps(make_stepper(tiny_config(model__dtype=dtype), 1), states, results, dtype)
 
 
-@pytest.mark.parametrize("method", [pytest.param("cct", marks=pytest.mark.slow), "cdcl", "unimatch"])
+@pytest.mark.parametrize("method", [pytest.param("cct", marks=pytest.mark.slow), "cdcl", "unimatch", "context_match"])
 def test_one_device_agrees_with_four_for_the_other_methods(method):
     config = tiny_config(
         method=method,

@@ -64,6 +64,10 @@ MOVED = {
     },
     "mean_teacher": {"teacher_consistency": {"backbone", "decoder", "classifier"}},
     "unimatch": {"weak_to_strong": {"backbone", "decoder", "classifier"}},
+    "context_match": {
+        "weak_to_strong": {"backbone", "decoder", "classifier"},
+        "teacher_contrast": {"backbone", "decoder", "projector"},
+    },
 }
 
 
@@ -260,9 +264,10 @@ def test_settings_that_do_not_fit_are_named(changes, named):
         make_train_step(network, method, config, optimizer)
 
 
-@pytest.mark.parametrize("method", ["supervised", "crcfp"])
-def test_crops_without_an_annotated_pixel_teach_nothing_and_spoil_nothing(method):
-    config = tiny_config(method=method, optimizer__weight_decay=0.0)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("method", ["supervised", "crcfp", "context_match"])
+def test_crops_without_an_annotated_pixel_teach_nothing_and_spoil_nothing(method, dtype):
+    config = tiny_config(method=method, optimizer__weight_decay=0.0, model__dtype=dtype)
     network, definition, optimizer = tiny_parts(config)
     step = jax.jit(make_train_step(network, definition, config, optimizer))
     batch = tiny_batch(config) | {"label": np.full((4, 32, 32), 255, np.uint8)}
@@ -273,3 +278,30 @@ def test_crops_without_an_annotated_pixel_teach_nothing_and_spoil_nothing(method
     if method == "supervised":
         assert metrics["loss/total"] == metrics["gradient_norm"] == 0
         jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
+
+
+@pytest.mark.parametrize("method", ["crcfp", "context_match"])
+def test_crops_of_one_class_and_one_colour_stay_finite_in_bfloat16(method):
+    """Every variance of the first layers is 0, and every prediction soon certain."""
+    config = tiny_config(method=method, model__dtype="bfloat16", optimizer__learning_rate=0.5)
+    network, definition, optimizer = tiny_parts(config)
+    step = jax.jit(make_train_step(network, definition, config, optimizer))
+    batch = tiny_batch(config)
+    batch |= {key: np.full_like(value, 255) for key, value in batch.items() if value.ndim == 4}
+    batch["label"] = np.ones_like(batch["label"])
+    state = tiny_state(config)
+    for _ in range(5):
+        state, metrics = step(state, batch, KEY)
+        assert metrics["finite"] == 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, state.batch_stats, state.teacher)))
+
+
+def test_the_teacher_keeps_what_is_frozen_as_it_is():
+    config = tiny_config(
+        method="fixmatch", optimizer__encoder="frozen", weak_to_strong__teacher_decay=0.3, weights__warmup=0.0
+    )
+    state, _ = run(config, steps=3)
+    of_teacher = state.teacher["params"]
+    jax.tree.map(np.testing.assert_array_equal, of_teacher["backbone"], state.params["backbone"])
+    jax.tree.map(np.testing.assert_array_equal, of_teacher["backbone"], tiny_state(config).params["backbone"])
+    assert np.any(of_teacher["classifier"]["logits"]["kernel"] != state.params["classifier"]["logits"]["kernel"])

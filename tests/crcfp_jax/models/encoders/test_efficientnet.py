@@ -31,7 +31,9 @@ def pretrained(output_stride):
         lambda key: network.init(key, jnp.zeros((1, 64, 64, 3)), key[None], method="initialise"), jax.random.key(0)
     )
     variables, notes = load_pretrained(settings(SOURCE), shapes)
-    assert notes == []
+    assert notes == [
+        f"weights of {SOURCE}: ImageNet-1k; TensorFlow's, by way of EfficientNet-PyTorch; their licence: Apache-2.0"
+    ]
     return network, {collection: {"backbone": variables[collection]["backbone"]} for collection in variables}
 
 

@@ -153,7 +153,7 @@ def test_missing_file(source, variables, tmp_path, monkeypatch):
 
 
 def test_folder_without_weights(tmp_path, variables):
-    with pytest.raises(UserError, match=r"there is no file .*model\.safetensors"):
+    with pytest.raises(UserError, match=r"the folder .* holds none of model\.safetensors, pytorch_model\.bin"):
         load_pretrained(str(tmp_path), variables)
 
 
@@ -178,6 +178,57 @@ def test_hub_out_of_reach_says_what_to_download(variables, monkeypatch):
     assert "https://huggingface.co/timm/resnet50.tv_in1k/resolve/main/model.safetensors" in message
     assert "config.model.pretrained" in message
     assert "\n" not in message
+
+
+def test_the_other_usual_name_is_tried(tmp_path, variables, tensors, monkeypatch):
+    from huggingface_hub.errors import EntryNotFoundError
+
+    path, asked = write(tmp_path / "cached.safetensors", tensors), []
+
+    def download(_, name):
+        asked.append(name)
+        if name == "model.safetensors":
+            raise EntryNotFoundError("404")
+        return path
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    loaded, notes = load_with_notes("someone/resnet", variables)
+    check(loaded, variables, tensors)
+    assert asked == ["model.safetensors", "pytorch_model.bin"] and not any("licence" in note for note in notes)
+
+
+def test_a_preset_out_of_reach_tells_licence_and_gate(variables, monkeypatch):
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def fail(*_):
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    settings = {"backbone": "vit_large_patch16_224.uni", "preset": "uni"}
+    with pytest.raises(UserError) as error:
+        load_pretrained("MahmoodLab/UNI", variables, **settings)
+    assert str(error.value) == (
+        "config.model.pretrained: cannot download MahmoodLab/UNI (LocalEntryNotFoundError); its licence is CC BY-NC-ND "
+        "4.0, and its terms have to be agreed to at https://huggingface.co/MahmoodLab/UNI by whoever downloads it "
+        "(then: hf auth login); download https://huggingface.co/MahmoodLab/UNI/resolve/main/pytorch_model.bin by hand "
+        "and set config.model.pretrained to its path, or to '' for random weights."
+    )
+
+
+def test_the_licence_is_told_with_the_weights(tmp_path, variables, tensors):
+    """Of a preset whose weights lie in a file of the user's own."""
+    path = write(tmp_path / "mine.safetensors", tensors)
+    _, notes = load_with_notes(path, variables, preset="resnet18_imagenet")
+    assert notes[-1] == f"weights of {path}: ImageNet-1k; torchvision's; their licence: BSD-3-Clause"
+
+
+def test_names_of_tiatoolbox(tmp_path, variables, tensors):
+    places = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
+    named = {}
+    for name, tensor in tensors.items():
+        first, _, rest = name.partition(".")
+        named[f"feat_extract.{places[first]}.{rest}" if first in places else f"classifier.{rest}"] = tensor
+    check(load_pretrained(write(tmp_path / "kather.safetensors", named), variables), variables, tensors)
 
 
 def test_network_of_another_width(tmp_path, tensors):
