@@ -172,7 +172,7 @@ SECTIONS = {
         "keep": Key(2, count, may_change=True),  # newest checkpoints kept, beside the best one
     },
     "evaluation": {
-        "model": Key("student", one_of("student", "teacher")),  # what is validated and exported
+        "model": Key("method", one_of("method", "student", "teacher")),  # validated and exported; method: as its source
         "selection": Key("last", one_of("last", "best_validation")),  # by a split carved out of training
         "every": Key(1000, count, may_change=True),  # steps between evaluations on a validation split
         "batch_size": Key(8, count, may_change=True),  # windows a device call

@@ -63,7 +63,7 @@ def describe_run(
         "width": None if family.width is None else config.model.width,
         "decoder_width": config.model.decoder_width,
         "normalisation_layers": config.model.normalisation,
-        "inference_model": config.evaluation.model,
+        "inference_model": parts.inference_model,
         "inference_statistics": config.model.inference_statistics,
         "pretrained": config.model.pretrained,
         "training_dtype": config.model.dtype,

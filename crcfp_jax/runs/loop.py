@@ -52,7 +52,7 @@ class Trainer:
         self.key = parallel.run_key(config.seed, self.mesh)
         self.main_process = jax.process_index() == 0
         self.settings = settings(self.parts)
-        self.checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, model=config.evaluation.model)
+        self.checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, model=self.parts.inference_model)
         self.validator = Validator(self.parts, workdir)
         self.loader: TrainingIterator = training_loader(
             self.parts.data_set,

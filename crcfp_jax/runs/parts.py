@@ -36,6 +36,12 @@ class Learner:
     method: Method
     optimizer: optax.GradientTransformation
 
+    @property
+    def inference_model(self) -> str:
+        """What is validated, evaluated and exported: 'student' or 'teacher'."""
+        chosen = self.config.evaluation.model
+        return self.method.inference if chosen == "method" else chosen
+
     def network(self, axis_name: str | None = None) -> Network:
         """The network of this method, with batch statistics shared over `axis_name`.
 

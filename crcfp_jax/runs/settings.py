@@ -19,11 +19,12 @@ OF_THE_DATA = ("data_fingerprint", "split_hash")  # beside the settings
 def settings(parts: Parts) -> dict:
     """The settings as JSON, with the data set's fingerprint and the split's hash: what a checkpoint remembers.
 
-    The pixel statistics are told in numbers, also where they are those of the weights: a run that goes on without its
-    pretrained file, or under another version, still sees its images as before.
+    The pixel statistics are told in numbers, also where they are those of the weights, and what is evaluated by its
+    name: a run that goes on without its pretrained file, or under another version, goes on as before.
     """
     values, pixels = json.loads(parts.config.to_json()), parts.network().pixels
     values["model"] |= {"pixel_mean": list(pixels.mean), "pixel_deviation": list(pixels.deviation)}
+    values["evaluation"]["model"] = parts.inference_model
     return values | {"data_fingerprint": parts.data_set.fingerprint, "split_hash": split_hash(parts.split)}
 
 

@@ -44,7 +44,7 @@ class Validator:
 
         Their batch statistics are the running ones, or recalibrated ones.
         """
-        variables = state.inference(self._parts.config.evaluation.model)
+        variables = state.inference(self._parts.inference_model)
         if self._recalibration is None:
             return variables
         stats = jax.tree.map(

@@ -35,4 +35,5 @@ CONTEXT_MATCH = Method(
     predictions="weak",
     confidence="weak_to_strong.threshold",
     teacher_decay="weak_to_strong.teacher_decay",
+    inference="teacher",
 )

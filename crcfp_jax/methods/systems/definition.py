@@ -105,6 +105,7 @@ class Method:
         predictions: the stream whose predictions are reported; '': a term reports those of its own cells.
         confidence: key of the probability from which on a prediction is reported as confident.
         teacher_decay: key of the share of its parameters that the mean teacher keeps at a step; '': there is none.
+        inference: whose parameters and statistics its source evaluates: the 'student', which learns, or the 'teacher'.
         classes: how many classes the data must have; None: any number.
         of_paper: whether the paper's tables compare it.
         same_as: the method with the same terms that is run in its place in tables.
@@ -118,6 +119,7 @@ class Method:
     predictions: str = ""
     confidence: str = "contrastive.threshold"
     teacher_decay: str = ""
+    inference: str = "student"
     classes: int | None = None
     of_paper: bool = False
     same_as: str = ""
@@ -152,6 +154,8 @@ class Method:
                 yield f"{' and '.join(map(repr, sharing))} can't share the {what}"
         if any(stream.teacher for stream in self.streams) != bool(self.teacher_decay):
             yield "a teacher's stream, and nothing else, needs the key of the teacher's decay"
+        if self.inference not in ("student", "teacher") or (self.inference == "teacher" and not self.teacher_decay):
+            yield f"inference is by the 'student', or by the 'teacher' where there is one, not {self.inference!r}"
 
     @property
     def all_terms(self) -> tuple[Term, ...]:

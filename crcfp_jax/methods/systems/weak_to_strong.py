@@ -27,6 +27,7 @@ MEAN_TEACHER = Method(
     ),
     predictions="weak",
     teacher_decay="mean_teacher.teacher_decay",
+    inference="teacher",
 )
 FIXMATCH = Method(
     name="fixmatch",
@@ -37,6 +38,7 @@ FIXMATCH = Method(
     predictions="weak",
     confidence="weak_to_strong.threshold",
     teacher_decay="weak_to_strong.teacher_decay",
+    inference="teacher",
 )
 UNIMATCH = Method(
     name="unimatch",
@@ -51,4 +53,5 @@ UNIMATCH = Method(
     predictions="weak",
     confidence="weak_to_strong.threshold",
     teacher_decay="weak_to_strong.teacher_decay",
+    inference="teacher",
 )

@@ -24,7 +24,7 @@ NAME = "unimatch"
 def config(data_dir):
     """Eight steps of a method with a teacher that is sure of some places."""
     config = tiny_run.get_config()
-    config.method, config.evaluation.model = NAME, "teacher"
+    config.method = NAME  # which is evaluated as its teacher
     config.weak_to_strong.threshold = 0.3
     config.data.dir = str(data_dir)
     config.train.batch_size = config.train.unlabelled_batch_size = 4
@@ -71,7 +71,9 @@ def test_a_method_without_a_teacher_says_so():
     with pytest.raises(UserError, match=r"^config\.evaluation\.model='teacher': config\.method='crcfp' has no teacher"):
         build_learner(config, 5)
     config.evaluation.model = "both"
-    with pytest.raises(UserError, match=r"^config\.evaluation\.model='both' is unknown; known: student, teacher"):
+    with pytest.raises(
+        UserError, match=r"^config\.evaluation\.model='both' is unknown; known: method, student, teacher"
+    ):
         build_learner(config, 5)
 
 
