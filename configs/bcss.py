@@ -5,17 +5,17 @@ python -m crcfp_jax.main --config configs/bcss.py --config.fraction=1/8 --config
 """
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.config import default, release, small, tiny
+from crcfp_jax.config import default, release, small, small_pretrained, tiny
 
 
 def get_config(variant: str = ""):
     """The paper's settings; `:release` those of its authors' code, `:small` a network for two CPU cores,
-    `:tiny` one for grids of many runs on them."""
+    `:small_pretrained` one from ImageNet weights, `:tiny` one for grids of many runs."""
     match variant:
         case "":
             c = default()
-        case "small":
-            c = small()
+        case "small" | "small_pretrained":
+            c = small() if variant == "small" else small_pretrained()
             c.data.base_size = 192  # tiles of 512 pixels at 0.25 µm per pixel: 0.67 µm per pixel
         case "tiny":
             c = tiny()
@@ -25,6 +25,7 @@ def get_config(variant: str = ""):
             c.train.batch_size = 10
             c.train.unlabelled_batch_size = 10
         case _:
-            raise UserError(f"configs/bcss.py:{variant} is unknown; known variants: release, small, tiny")
+            known = "release, small, small_pretrained, tiny"
+            raise UserError(f"configs/bcss.py:{variant} is unknown; known variants: {known}")
     c.data.name = "bcss"
     return c

@@ -8,11 +8,12 @@ weights (docs/results/encoders.md).
 """
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.config import default, small, tiny
+from crcfp_jax.config import default, small, small_pretrained, tiny
 
 
 def get_config(variant: str = ""):
-    """The paper's settings; `:small` a network for two CPU cores, `:tiny` one for grids of many runs on them.
+    """The paper's settings; `:small` a network for two CPU cores, `:small_pretrained` one from ImageNet weights,
+    `:tiny` one for grids of many runs.
 
     Images are 480 x 324 µm, some less: they differ in extent, so the scale is a pixel size. A gland is 50 to 200 µm.
     """
@@ -24,11 +25,15 @@ def get_config(variant: str = ""):
             c = small()
             c.data.side = 128
             c.data.microns_per_pixel = 2.0  # 256 µm a crop
+        case "small_pretrained":
+            c = small_pretrained()
+            c.data.side = 192
+            c.data.microns_per_pixel = 1.0  # what lies between two glands is 10 µm wide
         case "tiny":
             c = tiny()
             c.data.microns_per_pixel = 3.0  # 192 µm a crop
         case _:
-            raise UserError(f"configs/glas.py:{variant} is unknown; known variants: small, tiny")
+            raise UserError(f"configs/glas.py:{variant} is unknown; known variants: small, small_pretrained, tiny")
     c.fraction = "1/10"
     c.data.name = "glas"
     return c

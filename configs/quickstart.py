@@ -4,11 +4,12 @@
 """
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.config import default, small, tiny
+from crcfp_jax.config import default, small, small_pretrained, tiny
 
 
 def get_config(variant: str = ""):
-    """The small settings on tiles of 256 pixels; `:tiny` for grids of many runs, `:full` the paper's settings."""
+    """The small settings on tiles of 256 pixels; `:small_pretrained` from ImageNet weights, `:tiny` for grids of many
+    runs, `:full` the paper's settings."""
     match variant:
         case "":
             c = small()
@@ -19,9 +20,12 @@ def get_config(variant: str = ""):
         case "tiny":
             c = tiny()
             c.data.base_size = 256
+        case "small_pretrained":
+            c = small_pretrained()
+            c.data.base_size = 256
         case "full":
             c = default()
         case _:
-            raise UserError(f"configs/quickstart.py:{variant} is unknown; known variants: full, tiny")
+            raise UserError(f"configs/quickstart.py:{variant} is unknown; known variants: full, small_pretrained, tiny")
     c.data.name = "synthetic"
     return c

@@ -245,6 +245,19 @@ def small() -> ConfigDict:
     return c
 
 
+def small_pretrained() -> ConfigDict:
+    """`small`, from the ImageNet weights of a package, by the recipe of docs/results/benchmark.md."""
+    c = small()
+    c.model.backbone = "efficientnet_lite0"
+    c.model.pretrained = "package:efficientnet_lite0"
+    c.optimizer.learning_rate = 5e-4
+    c.optimizer.groups = (("backbone/.*", 1.0), (".*", 2.0))
+    c.data.side = 128
+    c.train.steps = 900
+    c.train.picture_every = 300
+    return c
+
+
 def tiny() -> ConfigDict:
     """`small`, for grids of many runs on two CPU cores: crops of two thirds the side, fewer steps."""
     c = small()

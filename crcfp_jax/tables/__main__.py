@@ -1,6 +1,6 @@
-"""Runs the grid behind a table of the paper and writes table.md and table.csv; the same command goes on.
+"""Runs the grid behind a table and writes table.md and table.csv; the same command goes on.
 
-python -m crcfp_jax.tables {1|2|3|4|5|6} --workdir W [--data synthetic] [--scale tiny] [--config.key=value ...]
+python -m crcfp_jax.tables {1|...|7} --workdir W [--data synthetic] [--scale tiny] [--config.key=value ...]
 """
 
 import argparse
@@ -55,8 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
     tables = "; ".join(f"{number}: {table.title}" for number, table in TABLES.items())
     parser = _Parser(
         prog="python -m crcfp_jax.tables",
-        description="Runs the grid behind a table of the paper and writes table.md and table.csv into W. Finished runs "
-        "are skipped, interrupted ones resumed, failed ones tried again.",
+        description="Runs the grid behind a table (1 to 6: the paper's) and writes table.md and table.csv into W. "
+        "Finished runs are skipped, interrupted ones resumed, failed ones tried again.",
         epilog="--config.key=value changes a setting of every run; crcfp_jax/config.py lists them all.",
         allow_abbrev=False,
     )

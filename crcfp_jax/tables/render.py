@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from crcfp_jax.common.files import write_atomic
 from crcfp_jax.common.words import METRICS
+from crcfp_jax.tables.comparison import Comparison, compare
 from crcfp_jax.tables.definitions import DATA, SYSTEMS, TABLES
 from crcfp_jax.tables.folder import GridFolder
 from crcfp_jax.tables.paper import PaperFigure, source
@@ -27,13 +28,14 @@ def write_tables(folder: GridFolder) -> None:
     """
     with folder.changing():  # the last one to write has seen every result
         summary = summarise(folder)
-        write_atomic(folder.workdir / "table.md", markdown(summary).encode())
+        compared = compare(folder, summary) if TABLES[summary.description["table"]].compared else []
+        write_atomic(folder.workdir / "table.md", markdown(summary, compared).encode())
         write_atomic(folder.workdir / "table.csv", comma_separated(summary).encode())
 
 
-def markdown(summary: Summary) -> str:
+def markdown(summary: Summary, compared: Sequence[Comparison] = ()) -> str:
     """The whole of table.md."""
-    parts = [_head(summary), _rows(summary), _notes(summary)]
+    parts = [_head(summary), _rows(summary), _notes(summary), _comparison(compared)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -70,6 +72,31 @@ def _rows(summary: Summary) -> str:
             words.append(f"**{text}**" if bold else text)
             if metric in known:
                 words.append(_published(cell.published(metric)))
+        lines.append(_line(words))
+    return "\n".join(lines)
+
+
+def _comparison(compared: Sequence[Comparison]) -> str:
+    if not compared:
+        return ""
+    heads = ["labels", "system", "than", "runs", "Dice", "95 %", "p", "mIoU", "95 %", "p"]
+    lines = [
+        "## Against the best supervised system",
+        "",
+        "Differences in points, mean (sample standard deviation) over the seeds that both have, which label the same "
+        "images; 95 %: interval over test patients, or images where patients are unknown, drawn anew; p: of a paired "
+        "t-test over seeds, two-sided.",
+        "",
+        _line(heads),
+        _line(["---"] * 3 + ["---:"] * (len(heads) - 3)),
+    ]
+    for row in compared:
+        words = [row.fraction, SYSTEMS[row.system].title, SYSTEMS[row.than].title, str(len(row.seeds))]
+        for metric in ("mean_dice", "mean_iou"):
+            own = row.differences[metric]
+            ends = UNKNOWN if own.interval is None else f"{own.interval[0]:+.1f} to {own.interval[1]:+.1f}"
+            p = UNKNOWN if own.p is None else f"{own.p:.3f}"
+            words += [f"{own.mean:+.1f} ({own.deviation:.1f})", ends, p]
         lines.append(_line(words))
     return "\n".join(lines)
 

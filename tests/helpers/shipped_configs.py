@@ -5,8 +5,10 @@ from pathlib import Path
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = [
-    "quickstart", "quickstart:tiny", "quickstart:full", "bcss", "bcss:small", "bcss:tiny", "bcss:release",
-    "monuseg", "monuseg:small", "monuseg:tiny", "monuseg:release", "glas", "glas:small", "glas:tiny",
+    "quickstart", "quickstart:tiny", "quickstart:full", "quickstart:small_pretrained",
+    "bcss", "bcss:small", "bcss:tiny", "bcss:release", "bcss:small_pretrained",
+    "monuseg", "monuseg:small", "monuseg:tiny", "monuseg:release", "monuseg:small_pretrained",
+    "glas", "glas:small", "glas:small_pretrained", "glas:tiny",
     "own", "own:small", "own:small_pretrained", "own:tiny",
 ]  # fmt: skip
 

@@ -1,0 +1,99 @@
+"""How far each system lies above the best supervised one, run by run and image by image."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+from scipy.stats import ttest_rel
+
+from crcfp_jax.evaluation.intervals import bootstrap_difference
+from crcfp_jax.evaluation.metrics import mean_dice, mean_iou
+from crcfp_jax.tables.definitions import METHOD_OF
+from crcfp_jax.tables.folder import GridFolder
+from crcfp_jax.tables.summary import Cell, Summary
+
+COMPARED = {"mean_dice": mean_dice, "mean_iou": mean_iou}
+FEWEST = 2  # runs in common
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A system's figure less the best supervised system's, over the seeds that both have finished.
+
+    Attributes:
+        mean, deviation: over seeds, in points of a per cent; the same labelled images for both at a seed.
+        p: two-sided, of the paired t-test over seeds; None where all differences are the same.
+        interval: 95 %, over test patients (images where these are unknown) drawn anew; all seeds' runs together.
+    """
+
+    mean: float
+    deviation: float
+    p: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A system set against the best supervised one at the same fraction."""
+
+    fraction: str
+    system: str
+    than: str
+    seeds: tuple[int, ...]
+    differences: Mapping[str, Difference]  # by metric
+
+
+def compare(folder: GridFolder, summary: Summary) -> list[Comparison]:
+    """Every system of a grid against the supervised one with the greatest mean Dice at its fraction.
+
+    A fraction where no two runs have a seed in common, or none is supervised, has none.
+
+    Raises:
+        UserError: a result.json is damaged.
+    """
+    names = {(row["fraction"], row["system"], row["seed"]): row["name"] for row in summary.description["runs"]}
+    found = []
+    for fraction in dict.fromkeys(cell.fraction for cell in summary.cells):
+        cells = [cell for cell in summary.cells if cell.fraction == fraction and cell.mean("mean_dice") is not None]
+        supervised = [cell for cell in cells if not METHOD_OF[cell.system].terms]
+        if not supervised:
+            continue
+        best = max(supervised, key=lambda cell: cell.mean("mean_dice"))
+        for cell in cells:
+            seeds = tuple(sorted(set(cell.figures["mean_dice"]) & set(best.figures["mean_dice"])))
+            if cell is best or len(seeds) < FEWEST:
+                continue
+            counts = [
+                np.sum([_by_patient(folder.result(names[fraction, system, seed])) for seed in seeds], axis=0)
+                for system in (cell.system, best.system)
+            ]
+            differences = {metric: _difference(metric, cell, best, seeds, counts) for metric in COMPARED}
+            found.append(Comparison(fraction, cell.system, best.system, seeds, differences))
+    return found
+
+
+def _difference(
+    metric: str, cell: Cell, best: Cell, seeds: Sequence[int], counts: Sequence[Int64[np.ndarray, "n c c"]]
+) -> Difference:
+    own, other = ([of.figures[metric][seed] for seed in seeds] for of in (cell, best))
+    differences = [one - two for one, two in zip(own, other, strict=True)]
+    ends = bootstrap_difference(*counts, COMPARED[metric])
+    spread = statistics.stdev(differences)
+    return Difference(
+        statistics.fmean(differences),
+        spread,
+        float(ttest_rel(own, other).pvalue) if spread else None,
+        None if np.isnan(ends).any() else (100 * ends[0], 100 * ends[1]),
+    )
+
+
+def _by_patient(result: Mapping[str, Any]) -> Int64[np.ndarray, "n c c"]:
+    """Confusion matrices of the test patients, in the order of their names."""
+    found: dict[str, np.ndarray] = {}
+    for row in result["per_image"]:
+        counts = np.array(row["confusion_matrix"], np.int64)
+        found[row["patient"]] = found.get(row["patient"], 0) + counts
+    return np.stack([found[name] for name in sorted(found)])
