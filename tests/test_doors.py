@@ -19,7 +19,7 @@ DOORS = {
         "crcfp_jax/methods/terms/cross_patch.py",
         "crcfp_jax/methods/terms/registry.py",
     ),
-    "glas": ("data_pipelines/builders/glas.py",),  # a data set
+    "glas": ("crcfp_jax/tables/definitions.py", "data_pipelines/builders/glas.py"),  # a data set
     "AreaWriter|areas.csv": ("crcfp_jax/slides/formats.py", "crcfp_jax/slides/writing/areas.py"),  # a format
 }
 

@@ -26,7 +26,7 @@ def read_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]
 
 
 def read_codes(path: Path, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w"]:
-    """A mask of class codes: the values of an 8-bit grey PNG or BMP, or the indices of one with a palette, as stored.
+    """A mask of class codes, as stored: values of an 8-bit grey PNG or BMP, or of a 1-bit PNG, or indices of a palette.
 
     Args:
         path: of the mask.
@@ -45,9 +45,9 @@ def read_codes(path: Path, size: tuple[int, int] | None = None) -> UInt8[np.ndar
             kind = COLOUR_TYPES[colours]
         else:
             depth, kind = bmp_depth(path), {"L": "grey", "P": "palette"}.get(image.mode, image.mode)
-        if kind != "palette" and (depth, kind) != (8, "grey"):
+        if kind != "palette" and (depth, kind) not in ((8, "grey"), (1, "grey")):
             raise UserError(f"{path} is a picture in {depth}-bit {kind}, not a mask of class codes: {SAVE_CODES}")
-        codes = np.asarray(image)
+        codes = np.asarray(image).astype(np.uint8, copy=False)
     if size is not None and codes.shape != size:
         sizes = f"{codes.shape[1]} x {codes.shape[0]} pixels, its image {size[1]} x {size[0]}"
         raise UserError(f"{path} has {sizes}")

@@ -71,8 +71,8 @@ def test_neither_a_data_set_nor_a_recipe(tmp_path):
     with pytest.raises(UserError) as told:
         open_data_set(tmp_path, "tnbc")
     assert str(told.value) == (
-        f"there is no data set 'tnbc' in {tmp_path}, and no recipe of that name; there are recipes for bcss, folder, "
-        "glas, monuseg, synthetic"
+        f"there is no data set 'tnbc' in {tmp_path}, and no recipe of that name; there are recipes for bcss, ebhi, "
+        "folder, glas, monuseg, synthetic"
     )
 
 

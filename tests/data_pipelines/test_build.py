@@ -55,11 +55,11 @@ def test_overwrite_follows_the_raw_data(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["brca"], "unknown data set 'brca'; known: bcss, folder, glas, monuseg, synthetic"),
+        (["brca"], "unknown data set 'brca'; known: bcss, ebhi, folder, glas, monuseg, synthetic"),
         (["bcss", "--class_map", "own"], "--class_map own is unknown for bcss; known: paper, release"),
         (["monuseg", "--class_map", "release"], "--class_map does not apply to data set monuseg"),
         (["synthetic", "--raw_dir", "{empty}"], "--raw_dir does not apply to data set synthetic"),
-        (["--class_map", "paper"], "command line: give the data set's name first; known: bcss, folder, glas"),
+        (["--class_map", "paper"], "command line: give the data set's name first; known: bcss, ebhi, folder, glas"),
         (["bcss"], "--raw_dir is not given: download BCSS"),
         (["bcss", "--raw_dir", "{missing}"], "{missing} does not exist: download BCSS (about 5 GB) from the Google"),
         (["monuseg", "--raw_dir", "{empty}"], "{empty} is empty: download the training and the test data of MoNuSeg"),
@@ -161,7 +161,7 @@ def test_the_command_ends_like_every_other(tmp_path):
     command = [sys.executable, "-m", "data_pipelines.build", "brca", "--data_dir", tmp_path / "data"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: unknown data set 'brca'; known: bcss, folder, glas, monuseg, synthetic\n"
+    assert done.stderr == "error: unknown data set 'brca'; known: bcss, ebhi, folder, glas, monuseg, synthetic\n"
 
 
 def test_one_build_at_a_time(tmp_path):

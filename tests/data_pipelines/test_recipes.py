@@ -20,7 +20,7 @@ from data_pipelines.units import Splits
 
 def test_every_module_with_a_recipe_is_one():
     recipes = all_recipes()
-    assert list(recipes) == ["bcss", "folder", "glas", "monuseg", "synthetic"]
+    assert list(recipes) == ["bcss", "ebhi", "folder", "glas", "monuseg", "synthetic"]
     assert all(name == recipe.name for name, recipe in recipes.items())
     assert [name for name, recipe in recipes.items() if recipe.grows] == ["folder"]  # licence and units: the user's
     assert all(recipe.grows or (recipe.licence and recipe.splits.units) for recipe in recipes.values())

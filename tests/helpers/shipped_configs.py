@@ -8,6 +8,7 @@ SHIPPED = [
     "quickstart", "quickstart:tiny", "quickstart:full", "quickstart:small_pretrained",
     "bcss", "bcss:small", "bcss:tiny", "bcss:release", "bcss:small_pretrained",
     "monuseg", "monuseg:small", "monuseg:tiny", "monuseg:release", "monuseg:small_pretrained",
+    "ebhi", "ebhi:small", "ebhi:small_pretrained", "ebhi:tiny",
     "glas", "glas:small", "glas:small_pretrained", "glas:tiny",
     "own", "own:small", "own:small_pretrained", "own:tiny",
 ]  # fmt: skip

@@ -218,6 +218,13 @@ def test_grey_values_are_codes(tmp_path, format):
     np.testing.assert_array_equal(read_codes(tmp_path / "mask.png"), COLOUR[..., 0])
 
 
+def test_one_bit_holds_the_codes_0_and_1(tmp_path):
+    Image.fromarray(INDICES == 1).save(tmp_path / "mask.png")
+    codes = read_codes(tmp_path / "mask.png")
+    assert codes.dtype == np.uint8
+    np.testing.assert_array_equal(codes, INDICES == 1)
+
+
 def test_a_bmp_with_a_palette_of_colours_holds_its_indices(tmp_path):
     image = Image.frombytes("P", (40, 30), INDICES.tobytes())
     image.putpalette(PALETTE.tobytes())
@@ -227,7 +234,6 @@ def test_a_bmp_with_a_palette_of_colours_holds_its_indices(tmp_path):
 
 NO_MASKS = {
     "16-bit": (REFUSED["16-bit grey"][0], "is a picture in 16-bit grey, not a mask"),
-    "1-bit": (REFUSED["1 bit"][0], "is a picture in 1-bit grey, not a mask"),
     "2-bit": (two_bit_grey, "is a picture in 2-bit grey, not a mask"),
     "colour": (READ["colour"][0], "is a picture in 8-bit RGB, not a mask"),
     "transparency": (
