@@ -46,14 +46,15 @@ def cpu_device() -> jax.Device:
 
 
 def sample_batches(
-    data_set: DataSet, records: Sequence[Record], *, side: int, microns_per_pixel: float
+    data_set: DataSet, records: Sequence[Record], *, side: int, microns_per_pixel: float, patch: int
 ) -> list[UInt8[np.ndarray, "_ _ _ 3"]]:
-    """Real images for the comparison: windows as evaluation cuts them, and one image that is neither square nor even.
+    """Real images for the comparison: windows as evaluation cuts them, and one image that is no square.
 
     Args:
         records: to choose from, evenly.
         side: pixels of a window.
         microns_per_pixel: of a window.
+        patch: pixels that sides have to be multiples of; where it is 1, the last image has odd sides.
     """
     windows, last = [], None
     for number, record in enumerate(records[place] for place in evenly_spaced(len(records), WINDOWS)):
@@ -61,7 +62,8 @@ def sample_batches(
         last = to_canvas(image, microns_per_pixel / record.microns_per_pixel)
         cut, _ = cut_windows(last, side)
         windows.append(cut[number % len(cut)])
-    odd, _ = geometry.crop(last, None, 0, 0, side + side // 4 + 1, side - side // 8 - 1)
+    height, width = (-(-size // patch) * patch for size in (side + side // 4 + 1, side - side // 8 - 1))
+    odd, _ = geometry.crop(last, None, 0, 0, height, width)
     return [np.stack(windows), odd[None]]
 
 
@@ -120,12 +122,15 @@ def measure(folder: Path, parts: Parts, variables: VariableDict, output: Path, *
         UserError: they are too large, or the data set's images can't be read.
     """
     device = cpu_device()
-    records = parts.split.test or parts.split.labelled
+    records, network = parts.split.test or parts.split.labelled, parts.network()
     with user_error_on_read(parts.data_set):
         batches = sample_batches(
-            parts.data_set, records, side=parts.config.data.side, microns_per_pixel=parts.microns_per_pixel
+            parts.data_set,
+            records,
+            side=parts.config.data.side,
+            microns_per_pixel=parts.microns_per_pixel,
+            patch=network.patch,
         )
-    network = parts.network()
     artifact = read_artifact(folder / ARTIFACT, jax.__version__)
     weights = read_variables(folder / PARAMETERS, artifact, device)
     forms = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error
-from crcfp_jax.models.encoders.registry import find_family, find_published
+from crcfp_jax.models.encoders.registry import find_family, find_preset, find_published
 from crcfp_jax.portable_model.card import FORMAT
 from crcfp_jax.runs.parts import Parts
 from crcfp_jax.runs.versions import versions
@@ -45,6 +45,8 @@ def describe_run(
     config, network, data_set = parts.config, parts.network(), parts.data_set
     family = find_family(config.model.backbone)
     published = find_published(config.model)
+    # Weights of a preset may lie in a file whose path says nothing to others.
+    named = find_preset(config.model.preset)[0] if published and config.model.preset else config.model.pretrained
     tested = {} if crossvalidation is None else {"crossvalidation": dict(crossvalidation)}
     return tested | {
         "format": FORMAT,
@@ -65,7 +67,7 @@ def describe_run(
         "normalisation_layers": config.model.normalisation,
         "inference_model": parts.inference_model,
         "inference_statistics": config.model.inference_statistics,
-        "pretrained": config.model.pretrained,
+        "pretrained": named,
         "training_dtype": config.model.dtype,
         "uncertainty": bool(network.perturbations),
         "embedding": True,
@@ -80,7 +82,7 @@ def describe_run(
             "model": licence or NO_LICENCE,
             "stated": licence is not None,
             "data": data_set.licence or NO_LICENCE,
-            "pretrained": config.model.pretrained or None,
+            "pretrained": named or None,
             "pretrained_terms": f"{published.licence} ({published.remark})" if published else None,
         },
         "intended_use": INTENDED_USE,

@@ -108,8 +108,11 @@ def test_loaded_model_is_the_one_that_is_evaluated(model, run):
     parts, variables, _ = restore_variables(run)
     parts.config.model.dtype = "float32"
     evaluator = parts.evaluator(variables)
-    (windows, odd) = agreement.sample_batches(parts.data_set, parts.split.test, side=32, microns_per_pixel=3.0)
+    sizes = {"side": 32, "microns_per_pixel": 3.0}
+    (windows, odd) = agreement.sample_batches(parts.data_set, parts.split.test, **sizes, patch=1)
     assert windows.shape == (8, 32, 32, 3) and odd.shape == (1, 41, 27, 3)
+    _, in_patches = agreement.sample_batches(parts.data_set, parts.split.test, **sizes, patch=16)
+    assert in_patches.shape == (1, 48, 32, 3)
     assert len(np.unique(windows.reshape(8, -1), axis=0)) == 8
     expected = np.asarray(evaluator.forward(windows))
     loaded = load_model(model)
@@ -318,6 +321,16 @@ def test_the_licence_of_the_data_is_in_the_card(model):
     card = json.loads((model / "card.json").read_text())
     assert card["licence"]["data"] == licences["synthetic"]
     assert card["data"]["split_unit"] == "hospital"
+
+
+def test_the_card_names_the_weights_of_a_preset_by_their_source(run):
+    parts, _, step = restore_variables(run)
+    config = parts.config.copy_and_resolve_references()
+    config.model.preset, config.model.pretrained = "resnet18_imagenet", "/home/jane/weights.pth"
+    card = describe_run(dataclasses.replace(parts, config=config), step, None, name="x", licence=None)
+    assert card["licence"]["pretrained"] == card["pretrained"] == "timm/resnet18.tv_in1k"
+    assert card["licence"]["pretrained_terms"] == "BSD-3-Clause (ImageNet-1k; torchvision's)"
+    assert "jane" not in json.dumps(card)
 
 
 def test_a_run_older_than_the_pixel_size_opens_at_the_scale_that_it_had(run, tmp_path):

@@ -15,14 +15,15 @@ def attend(
     """Softmax attention, scaled by 1 / sqrt(d).
 
     Above `QUERIES` queries they are taken in parts, and what a part is computed from is computed again for the gradient
-    (Rabe and Staats 2021): no n x m matrix is ever held or kept.
+    (Rabe and Staats 2021): no n x m matrix is ever held or kept. Where their number is not known yet, as in an exported
+    program, all are taken at once.
     """
 
     def whole(query):
         return jax.nn.dot_product_attention(query, key, value, implementation="xla")
 
     count = query.shape[1]
-    if count <= QUERIES or plain_forms_wanted():
+    if plain_forms_wanted() or not isinstance(count, int) or count <= QUERIES:
         return whole(query)
     parts = -(-count // QUERIES)
     size = -(-count // parts)
