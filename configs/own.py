@@ -14,7 +14,7 @@ python -m crcfp_jax.main --config configs/own.py --config.data.name=study --work
 """
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.config import default, small, tiny
+from crcfp_jax.config import default, small, small_pretrained, tiny
 
 
 def get_config(variant: str = ""):
@@ -30,13 +30,10 @@ def get_config(variant: str = ""):
             c = default()
             c.train.steps = 4000
         case "small" | "small_pretrained":
-            c = small()
+            c = small() if variant == "small" else small_pretrained()
             c.data.side = 128
             c.train.steps = 900
             c.train.picture_every = 300
-            if variant == "small_pretrained":
-                c.model.backbone = "efficientnet_lite0"
-                c.model.pretrained = "package:efficientnet_lite0"
         case "tiny":
             c = tiny()
         case _:

@@ -14,7 +14,7 @@ from rich.table import Table
 from crcfp_jax.common.command import run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.progress import Display
-from crcfp_jax.models.encoders.registry import PRESETS, find_family, find_preset
+from crcfp_jax.models.encoders.registry import PRESETS, crop_step, find_family, find_preset, usual_stride
 
 
 class Cost(NamedTuple):
@@ -26,9 +26,9 @@ class Cost(NamedTuple):
 
 
 def crop_side(backbone: str, side: int) -> int:
-    """The least side of a crop, in pixels, that is at least `side` and that an encoder takes."""
-    patch = find_family(backbone).patches.get(backbone, 8)
-    return -(-side // patch) * patch
+    """The least side of a training crop, in pixels, that is at least `side`."""
+    step = crop_step(backbone)
+    return -(-side // step) * step
 
 
 def cost(backbone: str, side: int) -> Cost:
@@ -45,8 +45,9 @@ def cost(backbone: str, side: int) -> Cost:
     from crcfp_jax.models.layers.normalisation import Normalisation
 
     family, dtype = find_family(backbone), jnp.bfloat16
-    stride = family.output_strides[0] if family.attends else 16
-    options = EncoderOptions(backbone, stride, family.width or 64, Normalisation(dtype=dtype), False, dtype)
+    options = EncoderOptions(
+        backbone, usual_stride(backbone), family.width or 64, Normalisation(dtype=dtype), False, dtype
+    )
     encoder = family.build(options, "backbone")
 
     def crops(count: int) -> jax.ShapeDtypeStruct:

@@ -1,17 +1,14 @@
 """Settings from a command line: a config file, what a preset makes of it, and what the user says last."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
 
-from crcfp_jax.models.encoders.registry import find_family, find_preset
+from crcfp_jax.models.encoders.registry import crop_step, find_family, find_preset, usual_stride
 
-CONVOLUTIONAL = {"optimizer.encoder": "groups", "optimizer.groups": (("backbone/.*", 1.0), (".*", 2.0))}
-TRANSFORMER = {"optimizer.encoder": "frozen", "optimizer.groups": ((".*", 1.0),)}
-LEARNING_RATE = 5e-4  # of AdamW; measured with EfficientNet-Lite0 on GlaS (docs/results/benchmark.md)
+LEARNING_RATE = 0.001  # of AdamW; measured with EfficientNet-Lite0 on GlaS (docs/results/benchmark.md)
 LORA_RANK = 8  # Hu et al. 2022
 
 
@@ -46,17 +43,18 @@ def apply_preset(config: ConfigDict, given: Mapping[str, Any]) -> ConfigDict:
         "model.backbone": published.backbone,
         "model.pretrained": source,
         "model.decoder": "v3plus",
-        "model.output_stride": family.output_strides[0] if family.attends else 16,
+        "model.output_stride": usual_stride(published.backbone),
         "optimizer.name": "adamw",
         "optimizer.learning_rate": LEARNING_RATE,
-        **(TRANSFORMER if family.attends else CONVOLUTIONAL),
+        "optimizer.groups": ((".*", 1.0),),
+        "optimizer.encoder": "frozen" if family.attends else "groups",
         "data.microns_per_pixel": published.nearest_pixel_size(config.data.microns_per_pixel),
     }
     if family.width is not None:
         changes["model.width"] = family.width
-    if str(given.get("optimizer.encoder", "")) == "lora":
+    if family.attends and given.get("optimizer.encoder") == "lora":
         changes["model.lora_rank"] = LORA_RANK
-    step = math.lcm(family.patches.get(published.backbone, 1), 8)
+    step = crop_step(published.backbone)
     changes["data.side"] = -(-config.data.side // step) * step
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict({key: value for key, value in changes.items() if key not in given})

@@ -144,8 +144,8 @@ def test_slides_of_ones_own_need_no_further_setting(name):
     assert c.data.microns_per_pixel == 0  # the build's
 
 
-def test_own_pretrained_is_small_with_another_encoder():
+def test_own_pretrained_is_small_with_another_encoder_and_other_strong_views():
     one, other = (json.loads(load(name).to_json()) for name in ("own:small", "own:small_pretrained"))
-    assert {key for key in one if one[key] != other[key]} == {"model"}
+    assert {key for key in one if one[key] != other[key]} == {"model", "strong_view"}
     changed = {key for key in one["model"] if one["model"][key] != other["model"][key]}
     assert changed == {"backbone", "pretrained"}

@@ -1,11 +1,15 @@
 """All encoders. A new one is a file of this folder and a line here."""
 
+import math
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.models.encoders import efficientnet, resnet, vit_adapter
 from crcfp_jax.models.encoders.family import Family, Published
 from crcfp_jax.models.encoders.pixels import Pixels
+from crcfp_jax.models.encoders.weight_files import SUFFIXES
 
 FAMILIES = (
     resnet.FAMILY,
@@ -70,14 +74,30 @@ def find_preset(name: str) -> tuple[str, Published]:
 def find_published(model: ConfigDict) -> Published | None:
     """What is known of the weights that `config.model` names, by its preset or its `pretrained`; None: nothing.
 
-    Weights that are to be had as a preset may lie in a file of the user's own.
+    The weights of a preset may lie in a file of the user's own; those of another repository are others.
 
     Raises:
         UserError: an unknown backbone or preset.
     """
-    if model.preset and model.pretrained:
+    known = find_family(model.backbone).published.get(model.pretrained)
+    if known is None and model.preset and names_a_file(model.pretrained):
         return find_preset(model.preset)[1]
-    return find_family(model.backbone).published.get(model.pretrained)
+    return known
+
+
+def names_a_file(source: str) -> bool:
+    """Whether a value of config.model.pretrained is the path of a file or folder, and not a name of the hub."""
+    return Path(source).suffix in SUFFIXES or source.startswith((".", "/", "~"))
+
+
+def crop_step(backbone: str) -> int:
+    """Pixels that the side of a training crop has to be a multiple of: of the patch, and of the context stride of 8."""
+    return math.lcm(find_patch(backbone), 8)
+
+
+def usual_stride(backbone: str) -> int:
+    """The output stride of a preset: 8 of a transformer, which has no other, and 16 of a convolutional encoder."""
+    return 8 if find_family(backbone).attends else 16
 
 
 def find_patch(backbone: str) -> int:

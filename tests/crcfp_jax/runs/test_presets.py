@@ -5,7 +5,14 @@ import pytest
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.config import check_values, default
 from crcfp_jax.models.encoders.pixels import IMAGENET
-from crcfp_jax.models.encoders.registry import PRESETS, check_encoder, check_side, choose_pixels, find_family
+from crcfp_jax.models.encoders.registry import (
+    PRESETS,
+    check_encoder,
+    check_side,
+    choose_pixels,
+    find_family,
+    find_published,
+)
 from crcfp_jax.queue.check import load_config
 from crcfp_jax.runs.parts import build_learner
 from crcfp_jax.runs.presets import apply_preset
@@ -67,6 +74,20 @@ def test_what_the_user_gives_stays():
     lora = chosen(model__preset="uni", optimizer__encoder="lora")
     assert lora.model.lora_rank == 8
     assert chosen(model__preset="uni", optimizer__encoder="lora", model__lora_rank=4).model.lora_rank == 4
+
+
+def test_weights_of_another_repository_are_not_the_presets():
+    own = chosen(model__preset="uni", model__pretrained="mine.safetensors").model
+    assert find_published(own).licence == "CC BY-NC-ND 4.0"
+    assert find_published(chosen(model__preset="uni", model__pretrained="someone/uni").model) is None
+    assert find_published(chosen(model__preset="uni", model__pretrained="").model) is None
+
+
+def test_updates_of_low_rank_are_for_transformers():
+    config = chosen(model__preset="lunit_swav", optimizer__encoder="lora")
+    assert config.model.lora_rank == 0
+    with pytest.raises(UserError, match="'lora' is for encoders that attend"):
+        build_learner(config, 2)
 
 
 def test_the_file_stays_as_it_is():
