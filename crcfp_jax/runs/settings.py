@@ -48,6 +48,7 @@ def keep_pixels(config: ConfigDict, workdir: Path) -> ConfigDict:
     config = config.copy_and_resolve_references()
     if config.model.initial:
         config.model.pretrained = model.get("pretrained", config.model.pretrained)
+        config.model.preset = model.get("preset", "")
     if config.model.pixel_mean or config.model.pixel_deviation:
         return config
     config.model.pixel_mean = tuple(model.get("pixel_mean", ()))
@@ -111,8 +112,9 @@ def _in_present_terms(values: dict) -> dict:
     """Stored settings in the words of this version.
 
     The whole view was a share of a tile's sides, not a scale; the oldest runs flipped left and right only, when there
-    was no choice. The learning rate of all but the backbone was a multiple, not a group of parameters. The decoder had
-    four times the stem's channels, and every encoder was a ResNet, when it had no width of its own.
+    was no choice. The learning rate of all but the backbone was a multiple, not a group of parameters. The student was
+    evaluated, when there was no choice. The decoder had four times the stem's channels, and every encoder was a ResNet,
+    when it had no width of its own.
     """
     data, defaults = {"flips": "horizontal"} | dict(values.get("data", {})), default().data
     if is_older(values):
@@ -124,7 +126,8 @@ def _in_present_terms(values: dict) -> dict:
     multiplier = optimizer.pop("head_multiplier", 1.0)
     if multiplier != 1:
         optimizer["groups"] = [["backbone/.*", 1.0], [".*", multiplier]]
-    values = values | {"data": data, "optimizer": optimizer}
+    evaluation = {"model": "student"} | dict(values.get("evaluation", {}))
+    values = values | {"data": data, "optimizer": optimizer, "evaluation": evaluation}
     if "model" in values and "decoder_width" not in values["model"]:
         model = {"width": default().model.width} | dict(values["model"])
         pixels = {"pixel_mean": list(IMAGENET.mean), "pixel_deviation": list(IMAGENET.deviation)}

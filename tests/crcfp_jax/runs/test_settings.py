@@ -15,7 +15,7 @@ FOLDER = Path("runs/one")
 
 def settings(fingerprint="aa", **changes):
     data = {"name": "bcss", "side": 320, "threads": 4, "flips": "horizontal", "whole_view_scale": 0.8}
-    values = {"seed": 1, "data": data, "train": {"steps": 100}}
+    values = {"seed": 1, "data": data, "train": {"steps": 100}, "evaluation": {"model": "student"}}
     for key, value in changes.items():
         group, _, name = key.partition("__")
         if name:
@@ -111,6 +111,15 @@ def test_a_run_older_than_a_setting_had_its_default():
     assert check_resumable(old, settings(data__flips="horizontal"), FOLDER) == []
     with pytest.raises(UserError, match=r"config\.data\.flips was 'horizontal', now 'both'"):
         check_resumable(old, settings(data__flips="both"), FOLDER)
+
+
+def test_a_run_older_than_the_choice_of_what_is_evaluated_evaluated_the_student():
+    old = settings()
+    del old["evaluation"]
+    assert check_resumable(old, settings(), FOLDER) == []
+    assert load_config(old, FOLDER).evaluation.model == "student"
+    with pytest.raises(UserError, match=r"config\.evaluation\.model was 'student', now 'teacher'"):
+        check_resumable(old, settings(evaluation__model="teacher"), FOLDER)
 
 
 # (side, base_size, share) of the configs shipped when the share was the setting.
