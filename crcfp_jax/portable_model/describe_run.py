@@ -6,7 +6,7 @@ from typing import Any
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error
-from crcfp_jax.models.encoders.registry import find_family, find_preset, find_published
+from crcfp_jax.models.encoders.registry import find_family, find_preset, find_published, names_a_file
 from crcfp_jax.portable_model.card import FORMAT
 from crcfp_jax.runs.parts import Parts
 from crcfp_jax.runs.versions import versions
@@ -45,8 +45,9 @@ def describe_run(
     config, network, data_set = parts.config, parts.network(), parts.data_set
     family = find_family(config.model.backbone)
     published = find_published(config.model)
-    # Weights of a preset may lie in a file whose path says nothing to others.
-    named = find_preset(config.model.preset)[0] if published and config.model.preset else config.model.pretrained
+    named = config.model.pretrained
+    if config.model.preset and names_a_file(named):  # whose path says nothing to others
+        named = find_preset(config.model.preset)[0]
     tested = {} if crossvalidation is None else {"crossvalidation": dict(crossvalidation)}
     return tested | {
         "format": FORMAT,

@@ -9,8 +9,7 @@ from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.models.encoders.family import PackageFile, Published
-from crcfp_jax.models.encoders.registry import find_family, find_published
-from crcfp_jax.models.encoders.weight_files import SUFFIXES
+from crcfp_jax.models.encoders.registry import find_family, find_published, names_a_file
 
 FILE_NAMES = ("model.safetensors", "pytorch_model.bin")  # in a folder, or a repository of the hub, the first one there
 PACKAGE = "package:"
@@ -33,7 +32,7 @@ def find_file(model: ConfigDict) -> Path:
         return found[0]
     if path.is_file():
         return path
-    if path.suffix in SUFFIXES or source.startswith((".", "/", "~")) or source.count("/") != 1:
+    if names_a_file(source) or source.count("/") != 1:
         raise UserError(f"config.model.pretrained: there is no file {path}; correct the path or set it to ''.")
     return _on_the_hub(source, find_published(model))
 
@@ -41,16 +40,15 @@ def find_file(model: ConfigDict) -> Path:
 def _on_the_hub(source: str, published: Published | None) -> Path:
     """A file of a repository on the hub, downloaded unless it is there already."""
     import huggingface_hub  # not at the top: slow to import, and only this needs it
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
-    names = [published.file] if published and published.file else FILE_NAMES
-    failures: list[Exception] = []
-    for name in names:
+    for name in [published.file] if published and published.file else FILE_NAMES:
         try:
             return Path(huggingface_hub.hf_hub_download(source, name))
         except (OSError, ValueError, EntryNotFoundError, HfHubHTTPError) as error:
-            failures.append(error)
-            if not isinstance(error, EntryNotFoundError):  # no other file can be had either
+            failure = error
+            # Without the hub the other file can't be had either.
+            if not isinstance(error, EntryNotFoundError) or isinstance(error, LocalEntryNotFoundError):
                 break
     page, terms = f"https://huggingface.co/{source}", ""
     if published:
@@ -59,10 +57,10 @@ def _on_the_hub(source: str, published: Published | None) -> Path:
             terms += f", and its terms have to be agreed to at {page} by whoever downloads it (then: hf auth login)"
         terms += "; "
     raise UserError(
-        f"config.model.pretrained: cannot download {source} ({type(failures[0]).__name__}); {terms}download "
-        f"{page}/resolve/main/{names[0]} by hand and set config.model.pretrained to its path, or to '' for random "
+        f"config.model.pretrained: cannot download {source} ({type(failure).__name__}); {terms}download "
+        f"{page}/resolve/main/{name} by hand and set config.model.pretrained to its path, or to '' for random "
         "weights."
-    ) from failures[0]
+    ) from failure
 
 
 def _in_package(source: str, backbone: str, published: Mapping[str, Published]) -> Path:
