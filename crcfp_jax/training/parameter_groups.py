@@ -25,6 +25,7 @@ class Group:
     pattern: str
     multiple: float | int  # 0: frozen
     decay: float | int | None = None  # None: the optimiser's own rule
+    of_encoder: bool = False  # a row that `config.optimizer.encoder` stands for, not one of `groups`
 
     def matches(self, path: str) -> bool:
         """Whether a parameter, by its path, is one that the pattern describes."""
@@ -37,7 +38,8 @@ def read_groups(config: ConfigDict) -> tuple[Group, ...]:
     Raises:
         UserError: the encoder has no such layers.
     """
-    return (*_encoder_groups(config), *(Group(*row) for row in config.optimizer.groups))
+    of_encoder = (dataclasses.replace(group, of_encoder=True) for group in _encoder_groups(config))
+    return (*of_encoder, *(Group(*row) for row in config.optimizer.groups))
 
 
 def _encoder_groups(config: ConfigDict) -> tuple[Group, ...]:
@@ -47,10 +49,15 @@ def _encoder_groups(config: ConfigDict) -> tuple[Group, ...]:
     family = find_family(backbone)
     below = f"backbone/{family.trained}"
     layers = [f"{below}{pattern}" for pattern in family.layers(backbone)]
+    if kind == "lora" and not family.attends:
+        raise UserError(
+            f"config.optimizer.encoder='lora' is for encoders that attend, and config.model.backbone={backbone} is "
+            "convolutional: give frozen, last:N or layerwise:D"
+        )
     if kind != "groups" and bool(config.model.lora_rank) != (kind == "lora"):
         raise UserError(
             f"config.optimizer.encoder={tuning!r} and config.model.lora_rank={config.model.lora_rank} don't fit "
-            "together: 'lora' needs a rank, such as 8, and nothing else has one"
+            "together: 'lora' needs a rank, such as 8, and no other value has one"
         )
     match kind:
         case "frozen":
@@ -91,13 +98,18 @@ def group_of(groups: tuple[Group, ...], path: tuple) -> Group:
 
 
 def check_groups(groups: tuple[Group, ...], params: Any) -> None:
-    """Raises UserError where a parameter has no row, a row has no parameter ('.*' may), or no parameter learns."""
+    """Raises UserError where a parameter has no row, a row has no parameter, or no parameter learns.
+
+    A row may have none where it is '.*', or where those of `config.optimizer.encoder` take all that it matches.
+    """
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
     used = {group_of(groups, path) for path in paths}
     for group in groups:
         if group in used or group.pattern == CATCH_ALL:
             continue
-        if any(group.matches(name_of(path)) for path in paths):
+        if matched := [path for path in paths if group.matches(name_of(path))]:
+            if all(group_of(groups, path).of_encoder for path in matched):
+                continue
             reason = "is never reached: rows before it match all that it matches; move it up or leave it out"
         else:
             parts = ", ".join(dict.fromkeys(name_of(path).partition("/")[0] for path in paths))

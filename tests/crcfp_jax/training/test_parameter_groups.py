@@ -86,6 +86,12 @@ def test_a_frozen_encoder():
     assert {multiple for name, multiple in found.items() if not name.startswith("backbone/")} == {1.0}
 
 
+def test_rows_of_the_encoder_take_the_place_of_those_of_groups():
+    found = multiples("frozen", optimizer__groups=(("backbone/.*", 1.0), (".*", 10.0)))  # as the release has them
+    assert found["backbone/conv1/kernel"] == 0
+    assert {multiple for name, multiple in found.items() if not name.startswith("backbone/")} == {10.0}
+
+
 def test_the_last_layers_learn_at_a_tenth():
     found = multiples("last:2", optimizer__groups=((".*", 2.0),))
     assert found["backbone/conv1/kernel"] == found["backbone/layer2_0/conv1/kernel"] == 0
@@ -124,6 +130,10 @@ def test_a_transformers_own_parameters_and_not_its_branch():
             "config.optimizer.encoder='lora' and config.model.lora_rank=0 don't fit together",
         ),
         ({"optimizer__encoder": "frozen", "model__lora_rank": 4}, "'frozen' and config.model.lora_rank=4 don't fit"),
+        (
+            {"optimizer__encoder": "lora", "model__backbone": "resnet18", "model__output_stride": 16},
+            "config.optimizer.encoder='lora' is for encoders that attend, and config.model.backbone=resnet18 is",
+        ),
         ({"optimizer__encoder": "last:13"}, "has 13 groups of layers: give last:12 at most"),
     ],
 )
