@@ -88,11 +88,11 @@ def describe(parts: Parts) -> list[str]:
 
 def _origin(parts: Parts) -> str:
     """Where the pixel size is from."""
-    if parts.config.data.microns_per_pixel > 0:
-        return "as config.data.microns_per_pixel says"
     preset = parts.config.model.preset
     if preset and parts.microns_per_pixel in (find_preset(preset)[1].microns_per_pixel or ()):
         return f"as config.model.preset={preset} has seen"
+    if parts.config.data.microns_per_pixel > 0:
+        return "as config.data.microns_per_pixel says"
     if parts.data_set.network_microns_per_pixel > 0:
         return "as its build chose"
     return f"as config.data.base_size={parts.config.data.base_size} makes it"

@@ -94,6 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table = TABLES[options.table]
     data = DATA[options.data or table.data]
     user = read_settings(rest, table)
+    if options.scale == "small_pretrained" and "model.backbone" in table.settings:
+        raise UserError(
+            f"--scale small_pretrained is of one encoder, and table {options.table} is of another: give small or tiny"
+        )
     systems, notes = choose_systems(table, data, options.methods)
 
     # Importing JAX takes seconds: not before the command line is right.

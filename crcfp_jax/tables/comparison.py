@@ -47,9 +47,10 @@ class Comparison:
 
 
 def compare(folder: GridFolder, summary: Summary) -> list[Comparison]:
-    """Every system of a grid against the supervised one with the greatest mean Dice at its fraction.
+    """Every system of a grid against the best supervised one at its fraction.
 
-    A fraction where no two runs have a seed in common, or none is supervised, has none.
+    That is the one with the greatest mean Dice over the seeds that all supervised systems have finished. A fraction
+    without such seeds has none, nor has a system that shares fewer than two with it.
 
     Raises:
         UserError: a result.json is damaged.
@@ -57,13 +58,14 @@ def compare(folder: GridFolder, summary: Summary) -> list[Comparison]:
     names = {(row["fraction"], row["system"], row["seed"]): row["name"] for row in summary.description["runs"]}
     found = []
     for fraction in dict.fromkeys(cell.fraction for cell in summary.cells):
-        cells = [cell for cell in summary.cells if cell.fraction == fraction and cell.mean("mean_dice") is not None]
+        cells = [cell for cell in summary.cells if cell.fraction == fraction and _seeds(cell)]
         supervised = [cell for cell in cells if not METHOD_OF[cell.system].terms]
-        if not supervised:
+        shared = set.intersection(*map(_seeds, supervised)) if supervised else set()
+        if not shared:
             continue
-        best = max(supervised, key=lambda cell: cell.mean("mean_dice"))
+        best = max(supervised, key=lambda cell: sum(cell.figures["mean_dice"][seed] for seed in shared))
         for cell in cells:
-            seeds = tuple(sorted(set(cell.figures["mean_dice"]) & set(best.figures["mean_dice"])))
+            seeds = tuple(sorted(_seeds(cell) & _seeds(best)))
             if cell is best or len(seeds) < FEWEST:
                 continue
             counts = [
@@ -73,6 +75,10 @@ def compare(folder: GridFolder, summary: Summary) -> list[Comparison]:
             differences = {metric: _difference(metric, cell, best, seeds, counts) for metric in COMPARED}
             found.append(Comparison(fraction, cell.system, best.system, seeds, differences))
     return found
+
+
+def _seeds(cell: Cell) -> set[int]:
+    return {seed for seed, value in cell.figures["mean_dice"].items() if value is not None}
 
 
 def _difference(

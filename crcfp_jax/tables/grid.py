@@ -47,7 +47,7 @@ class Grid:
 
     Attributes:
         number: of the table.
-        scale: 'full', 'small' or 'tiny'.
+        scale: of `SCALES`.
         settings: dotted key -> value that the user gave for every run.
         runs: seed by seed, so that a first complete column exists early.
     """

@@ -29,7 +29,11 @@ CONTEXT_MATCH = Method(
             "a place should look as it does to the teacher in another context",
             needs=("overlap", "bank", "projector"),
             pushes=("weak", "weak_other"),
-            keys={"accept": "weak_to_strong.threshold", "negatives": "contrastive.negatives"},
+            keys={
+                "accept": "weak_to_strong.threshold",
+                "bank_accept": "weak_to_strong.threshold",
+                "negatives": "contrastive.negatives",
+            },
         ),
     ),
     predictions="weak",

@@ -264,8 +264,9 @@ def test_settings_that_do_not_fit_are_named(changes, named):
         make_train_step(network, method, config, optimizer)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("method", ["supervised", "crcfp", "context_match"])
+@pytest.mark.parametrize(
+    ("method", "dtype"), [("supervised", "float32"), ("crcfp", "bfloat16"), ("context_match", "float32")]
+)
 def test_crops_without_an_annotated_pixel_teach_nothing_and_spoil_nothing(method, dtype):
     config = tiny_config(method=method, optimizer__weight_decay=0.0, model__dtype=dtype)
     network, definition, optimizer = tiny_parts(config)
@@ -280,10 +281,9 @@ def test_crops_without_an_annotated_pixel_teach_nothing_and_spoil_nothing(method
         jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
 
 
-@pytest.mark.parametrize("method", ["crcfp", "context_match"])
-def test_crops_of_one_class_and_one_colour_stay_finite_in_bfloat16(method):
+def test_crops_of_one_class_and_one_colour_stay_finite_in_bfloat16():
     """Every variance of the first layers is 0, and every prediction soon certain."""
-    config = tiny_config(method=method, model__dtype="bfloat16", optimizer__learning_rate=0.5)
+    config = tiny_config(method="context_match", model__dtype="bfloat16", optimizer__learning_rate=0.5)
     network, definition, optimizer = tiny_parts(config)
     step = jax.jit(make_train_step(network, definition, config, optimizer))
     batch = tiny_batch(config)
