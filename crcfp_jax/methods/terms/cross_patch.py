@@ -3,13 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from crcfp_jax.losses.contrastive import directional_contrast
 from crcfp_jax.losses.cross_patch import clear_cells
 from crcfp_jax.methods import bank as banks
 from crcfp_jax.methods.cells import project_cells, push_negatives
 from crcfp_jax.methods.context import Context, Outcome
-from crcfp_jax.methods.pseudo_label_metrics import class_shares
 from crcfp_jax.methods.systems.definition import Term
+from crcfp_jax.methods.terms.contrast_with_teacher import contrast_with_teacher
 
 
 def cross_patch(context: Context, term: Term) -> Outcome:
@@ -24,7 +23,7 @@ def cross_patch(context: Context, term: Term) -> Outcome:
         The loss, shares of accepted anchors and filled slots, and the bank with this step's negatives.
     """
     student, teacher = term.streams
-    settings, heads = context.config.contrastive, context.heads
+    heads = context.heads
     positives, labels, logits = jax.lax.stop_gradient(
         project_cells(context.heads_of(teacher), context.features[teacher])
     )
@@ -33,18 +32,4 @@ def cross_patch(context: Context, term: Term) -> Outcome:
     negatives = context.setting(term, "negatives")
     bank = push_negatives(heads, [(positives, kept)], context.bank, context.key, negatives)
     anchors, _, _ = project_cells(heads, context.features[student])
-    dimension = anchors.shape[-1]
-    values = directional_contrast(
-        anchors.reshape(-1, dimension),
-        positives.reshape(-1, dimension),
-        labels.reshape(-1),
-        bank.features,
-        bank.labels,
-        settings.temperature,
-        settings.chunk,
-    )
-    num_classes = logits.shape[-1]
-    shares = class_shares(heads, labels, clear, num_classes)
-    metrics = {"positives": shares, "share/positive_pairs": jnp.sum(shares)}
-    loss = heads.mean(values.reshape(clear.shape), clear)
-    return Outcome(loss, metrics | banks.mix(bank, num_classes), bank)
+    return contrast_with_teacher(context, anchors, positives, labels, clear, bank, logits.shape[-1])

@@ -2,13 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
-from crcfp_jax.losses.contrastive import align, directional_contrast
+from crcfp_jax.losses.contrastive import align
 from crcfp_jax.methods import bank as banks
 from crcfp_jax.methods.cells import project_cells, push_negatives
 from crcfp_jax.methods.context import Context, Outcome
-from crcfp_jax.methods.pseudo_label_metrics import class_shares
 from crcfp_jax.methods.systems.definition import Term
+from crcfp_jax.methods.terms.contrast_with_teacher import contrast_with_teacher
 
 
 def teacher_contrast(context: Context, term: Term) -> Outcome:
@@ -23,37 +24,22 @@ def teacher_contrast(context: Context, term: Term) -> Outcome:
     Returns:
         The loss, shares of accepted anchors and filled slots, and the bank with this step's negatives.
     """
-    first, second, strong = term.streams
-    heads, settings = context.heads, context.config.contrastive
-    maps, classes, sure = [], [], []
-    for stream in (first, second):
-        vectors, labels, logits = jax.lax.stop_gradient(
-            project_cells(context.heads_of(stream), context.features[stream])
-        )
-        maps.append(vectors)
-        classes.append(labels)
-        sure.append(jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1) > context.setting(term, "accept"))
-    kept = [jnp.where(own, labels, banks.EMPTY) for own, labels in zip(sure, classes, strict=True)]
+    *by_teacher, strong = term.streams
+    heads, accept = context.heads, context.setting(term, "accept")
+    vectors, classes, logits = zip(*(_seen_by_teacher(context, stream) for stream in by_teacher), strict=True)
+    sure = [jnp.max(jax.nn.softmax(own, axis=-1), axis=-1) > accept for own in logits]
+    kept = [jnp.where(own, of, banks.EMPTY) for own, of in zip(sure, classes, strict=True)]
     negatives = context.setting(term, "negatives")
-    bank = push_negatives(heads, list(zip(maps, kept, strict=True)), context.bank, context.key, negatives)
-    offset, flip = context.overlap(maps[1].shape[1])
-    positives, shown = align(maps[1], offset, flip)
-    aligned, _ = align(kept[1], offset, flip)
-    counts = shown & (aligned == classes[0])
+    bank = push_negatives(heads, list(zip(vectors, kept, strict=True)), context.bank, context.key, negatives)
+    overlap = context.overlap(vectors[1].shape[1])
+    positives, shown = align(vectors[1], *overlap)
+    same, _ = align(kept[1], *overlap)
+    counts = shown & (same == classes[0])
     positives, labels, counts = (context.mixed_as(strong, values) for values in (positives, classes[0], counts))
     anchors, _, _ = project_cells(heads, context.features[strong])
-    dimension = anchors.shape[-1]
-    values = directional_contrast(
-        anchors.reshape(-1, dimension),
-        positives.reshape(-1, dimension),
-        labels.reshape(-1),
-        bank.features,
-        bank.labels,
-        settings.temperature,
-        settings.chunk,
-    )
-    num_classes = logits.shape[-1]
-    shares = class_shares(heads, labels, counts, num_classes)
-    metrics = {"positives": shares, "share/positive_pairs": jnp.sum(shares)}
-    loss = heads.mean(values.reshape(counts.shape), counts)
-    return Outcome(loss, metrics | banks.mix(bank, num_classes), bank)
+    return contrast_with_teacher(context, anchors, positives, labels, counts, bank, logits[0].shape[-1])
+
+
+def _seen_by_teacher(context: Context, stream: str) -> tuple[Array, Array, Array]:
+    """`project_cells` of a stream that the teacher looks at, without gradient."""
+    return jax.lax.stop_gradient(project_cells(context.heads_of(stream), context.features[stream]))

@@ -31,8 +31,8 @@ def weak_to_strong(context: Context, term: Term) -> Outcome:
 
 def teacher_probabilities(context: Context, term: Term) -> Float[Array, "u h w k"]:
     """The teacher's on the grid of its first stream: the mean of both contexts where its second shows the place."""
-    first, *others = (jax.nn.softmax(context.logits(own), axis=-1) for own in term.streams if context.by_teacher(own))
-    for other in others:
-        aligned, shown = align(other, *context.overlap(other.shape[1]))
-        first = jnp.where(shown[..., None], (first + aligned) / 2, first)
-    return first
+    first, *second = (jax.nn.softmax(context.logits(own), axis=-1) for own in term.streams if context.by_teacher(own))
+    if not second:
+        return first
+    aligned, shown = align(second[0], *context.overlap(first.shape[1]))
+    return jnp.where(shown[..., None], (first + aligned) / 2, first)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import tiny_config, tiny_parts
+from vector_heads import use_vectors
 
 from crcfp_jax.losses.cross_patch import clear_cells
 from crcfp_jax.methods import bank as banks
@@ -37,22 +38,9 @@ def test_a_share_at_the_bound_is_clear(clear, expected):
     assert int(clear_cells(labels, 2, clear).sum()) == expected
 
 
-class TwoCells:
-    """Stands for a network: features are the vectors themselves, the classifier takes the first number for class 1."""
-
-    def apply(self, variables, features, method):
-        match method:
-            case "context":
-                return features
-            case "project":
-                return features / jnp.linalg.norm(features, axis=-1, keepdims=True)
-            case "classify":
-                return jnp.stack([jnp.zeros_like(features[..., 0]), features[..., 0]], axis=-1)
-
-
 def contrast(config, monkeypatch, student, teacher, bank):
     """The term on given features; those of class 1 have a positive first number."""
-    monkeypatch.setattr(Heads, "apply", lambda self, method, x: TwoCells().apply(None, x, method))
+    use_vectors(monkeypatch)
     heads = Heads(tiny_parts(config)[0], {}, None)
     features = {"altered": jnp.asarray(student), "unaltered": jnp.asarray(teacher)}
     context = Context(CDCL, config, heads, heads, features, {}, KEY, bank)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import tiny_config, tiny_parts
+from vector_heads import use_vectors
 
 from crcfp_jax.methods import bank as banks
 from crcfp_jax.methods.context import Context
@@ -17,20 +18,9 @@ KEY = jax.random.key(5)
 MATCH, CONTRAST = (CONTEXT_MATCH.term(name) for name in ("weak_to_strong", "teacher_contrast"))
 
 
-def read(self, method, x):
-    """Stands for a network: features are vectors, and ten times their first number the logit of class 1."""
-    match method:
-        case "context":
-            return x
-        case "project":
-            return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
-        case "classify":
-            return jnp.stack([jnp.zeros_like(x[..., 0]), 10 * x[..., 0]], axis=-1)
-
-
 def context(monkeypatch, features, *, offset=(0, 1), flip=(False, False), boxes=None, slots=8):
     """One image of a row of cells; the second crop lies one cell to the right of the first."""
-    monkeypatch.setattr(Heads, "apply", read)
+    use_vectors(monkeypatch, scale=10)
     rows = len(features["weak"])
     config = tiny_config(
         method="context_match", weak_to_strong__threshold=0.9, contrastive__temperature=0.5, contrastive__negatives=4
