@@ -11,7 +11,7 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.words import METRICS
 from crcfp_jax.crossvalidate.folder import CrossValidationFolder
 from crcfp_jax.evaluation.intervals import FEWEST, Metric, bootstrap_difference, bootstrap_interval
-from crcfp_jax.evaluation.metrics import accuracy, class_iou, mean_dice, mean_iou, summary
+from crcfp_jax.evaluation.metrics import accuracy, by_patient, class_iou, mean_dice, mean_iou, summary
 
 LEVEL = 0.95
 POOLED: Mapping[str, Metric] = {"mean_iou": mean_iou, "mean_dice": mean_dice, "accuracy": accuracy}
@@ -109,10 +109,7 @@ def _counts_by_patient(
         result = folder.result(name)
         if result is None:
             return None
-        tested: dict[str, np.ndarray] = {}
-        for row in result["per_image"]:
-            counts = np.array(row["confusion_matrix"], np.int64)
-            tested[row["patient"]] = tested.get(row["patient"], 0) + counts
+        tested = by_patient(result["per_image"])
         if sorted(tested) != sorted(expected):
             raise UserError(
                 f"{folder.run(name)} was tested on other patients than plan.json says: give another --workdir"

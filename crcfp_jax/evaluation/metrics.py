@@ -5,13 +5,22 @@ as the paper's tables do. A class that occurs neither in the truth nor in the pr
 in `summary`) and takes no part in a mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64, Integer, UInt8
 
 from crcfp_jax.common.classes import IGNORED
+
+
+def by_patient(per_image: Sequence[Mapping[str, Any]]) -> dict[str, Int64[np.ndarray, "c c"]]:
+    """Patient -> the sum of the confusion matrices of its images, sorted by name; `per_image` as in result.json."""
+    found: dict[str, np.ndarray] = {}
+    for row in per_image:
+        counts = np.array(row["confusion_matrix"], np.int64)
+        found[row["patient"]] = found.get(row["patient"], 0) + counts
+    return dict(sorted(found.items()))
 
 
 def confusion_matrix(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from crcfp_jax.evaluation.intervals import FEWEST, bootstrap_interval
-from crcfp_jax.evaluation.metrics import accuracy, class_iou, mean_dice, mean_iou
+from crcfp_jax.evaluation.metrics import accuracy, by_patient, class_iou, mean_dice, mean_iou
 
 METRICS = {"mean_iou": mean_iou, "mean_dice": mean_dice, "accuracy": accuracy}
 
@@ -27,11 +27,7 @@ def intervals(result: Mapping[str, Any]) -> Intervals:
     rows = result.get("per_image")
     if not rows:
         return Intervals({}, {}, 0, "No intervals: an older version evaluated it, and kept no patients apart.")
-    by_patient: dict[str, np.ndarray] = {}
-    for row in rows:
-        counts = np.array(row["confusion_matrix"], np.int64)
-        by_patient[row["patient"]] = by_patient.get(row["patient"], 0) + counts
-    counts = np.stack([by_patient[name] for name in sorted(by_patient)])
+    counts = np.stack(list(by_patient(rows).values()))
     if len(counts) < FEWEST:
         why = f"No intervals: {_patients(len(counts))} too few to tell how much patients differ."
         return Intervals({}, {}, len(counts), why)

@@ -1,16 +1,16 @@
 """How far each system lies above the best supervised one, run by run and image by image."""
 
+import functools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 from scipy.stats import ttest_rel
 
 from crcfp_jax.evaluation.intervals import bootstrap_difference
-from crcfp_jax.evaluation.metrics import mean_dice, mean_iou
+from crcfp_jax.evaluation.metrics import by_patient, mean_dice, mean_iou
 from crcfp_jax.tables.definitions import METHOD_OF
 from crcfp_jax.tables.folder import GridFolder
 from crcfp_jax.tables.summary import Cell, Summary
@@ -56,6 +56,12 @@ def compare(folder: GridFolder, summary: Summary) -> list[Comparison]:
         UserError: a result.json is damaged.
     """
     names = {(row["fraction"], row["system"], row["seed"]): row["name"] for row in summary.description["runs"]}
+
+    @functools.cache  # the best one's are read for every other system
+    def counts_of(fraction: str, system: str, seed: int) -> Int64[np.ndarray, "n c c"]:
+        result = folder.result(names[fraction, system, seed])
+        return np.stack(list(by_patient(result["per_image"]).values()))
+
     found = []
     for fraction in dict.fromkeys(cell.fraction for cell in summary.cells):
         cells = [cell for cell in summary.cells if cell.fraction == fraction and _seeds(cell)]
@@ -69,7 +75,7 @@ def compare(folder: GridFolder, summary: Summary) -> list[Comparison]:
             if cell is best or len(seeds) < FEWEST:
                 continue
             counts = [
-                np.sum([_by_patient(folder.result(names[fraction, system, seed])) for seed in seeds], axis=0)
+                np.sum([counts_of(fraction, system, seed) for seed in seeds], axis=0)
                 for system in (cell.system, best.system)
             ]
             differences = {metric: _difference(metric, cell, best, seeds, counts) for metric in COMPARED}
@@ -94,12 +100,3 @@ def _difference(
         float(ttest_rel(own, other).pvalue) if spread else None,
         None if np.isnan(ends).any() else (100 * ends[0], 100 * ends[1]),
     )
-
-
-def _by_patient(result: Mapping[str, Any]) -> Int64[np.ndarray, "n c c"]:
-    """Confusion matrices of the test patients, in the order of their names."""
-    found: dict[str, np.ndarray] = {}
-    for row in result["per_image"]:
-        counts = np.array(row["confusion_matrix"], np.int64)
-        found[row["patient"]] = found.get(row["patient"], 0) + counts
-    return np.stack([found[name] for name in sorted(found)])
