@@ -96,8 +96,9 @@ def crop_step(backbone: str) -> int:
 
 
 def usual_stride(backbone: str) -> int:
-    """The output stride of a preset: 8 of a transformer, which has no other, and 16 of a convolutional encoder."""
-    return 8 if find_family(backbone).attends else 16
+    """The output stride of a preset: 16 (the release's), or the only one that the encoder has."""
+    known = find_family(backbone).output_strides
+    return 16 if 16 in known else known[0]
 
 
 def find_patch(backbone: str) -> int:
