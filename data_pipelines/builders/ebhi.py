@@ -13,11 +13,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from crcfp_jax.common.classes import ClassInfo
-from data_pipelines.reading.open import is_slide_file
-from data_pipelines.reading.whole import read_codes, read_image
+from data_pipelines.builders.raw import foreground_tile, pictures_by_stem
 from data_pipelines.recipes import FoundSources, Recipe, Source, Tile
 from data_pipelines.units import Splits, Unit
 
@@ -44,14 +41,17 @@ def find_sources(raw_dir: Path) -> FoundSources:
             return FoundSources((), missing=f"{folder} holds no {what} of EBHI-SEG")
     faults, pairs = [], {}
     for name in sorted({*images, *masks}):
+        paths = [*images.get(name, ()), *masks.get(name, ())]
         if (match := NAME.fullmatch(name)) is None:
-            faults.append(f"{images.get(name, masks.get(name))}: the name should have the form GT2012149-1-400-001")
+            faults.append(f"{paths[0]}: the name should have the form GT2012149-1-400-001")
         elif name not in images:
-            faults.append(f"{masks[name]} has no picture beside it")
+            faults.append(f"{paths[0]} has no picture beside it")
         elif name not in masks:
-            faults.append(f"{images[name]} has no mask beside it")
+            faults.append(f"{paths[0]} has no mask beside it")
+        elif len(paths) > 2:
+            faults.append(f"{name} is there more than once: {', '.join(map(str, paths))}; remove what is too much")
         else:
-            pairs.setdefault(match[1].upper(), []).append((name, images[name], masks[name]))
+            pairs.setdefault(match[1].upper(), []).append((name, *paths))
     sources = [
         Source(patient, "test" if patient in TEST else "train", partial(_tiles, patient, rows))
         for patient, rows in sorted(pairs.items(), key=lambda item: (item[0] in TEST, item[0]))
@@ -59,17 +59,13 @@ def find_sources(raw_dir: Path) -> FoundSources:
     return FoundSources(tuple(sources), tuple(faults))
 
 
-def _pictures(folder: Path, prefix: str) -> dict[str, Path]:
-    """The pictures of a folder by name without ending; a missing folder has none."""
-    found = sorted(folder.iterdir()) if folder.is_dir() else ()
-    return {prefix + path.stem: path for path in found if is_slide_file(path)}
+def _pictures(folder: Path, prefix: str) -> dict[str, list[Path]]:
+    return {prefix + name: paths for name, paths in pictures_by_stem(folder).items()}
 
 
 def _tiles(patient: str, rows: list[tuple[str, Path, Path]]) -> Iterator[Tile]:
     for name, image_path, mask_path in rows:
-        image, notes = read_image(image_path)
-        glands = read_codes(mask_path, image.shape[:2])
-        yield Tile(name, image, (glands > 0).astype(np.uint8), HOSPITAL, patient, name, 0, 0, notes=notes)
+        yield foreground_tile(image_path, mask_path, name, HOSPITAL, patient)
 
 
 RECIPE = Recipe(

@@ -12,12 +12,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
-from data_pipelines.reading.open import is_slide_file
-from data_pipelines.reading.whole import read_codes, read_image
+from data_pipelines.builders.raw import foreground_tile, pictures_by_stem
 from data_pipelines.recipes import FoundSources, Recipe, Source, Tile
 from data_pipelines.units import Splits, Unit
 
@@ -33,10 +30,10 @@ def find_sources(raw_dir: Path) -> FoundSources:
     """Pairs images and annotations by name, in either layout."""
     folder = next((raw_dir / name for name in OFFICIAL if (raw_dir / name).is_dir()), raw_dir)
     if (folder / "images").is_dir():
-        images, masks = _pictures(folder / "images"), _pictures(folder / "instance_masks")
+        images, masks = pictures_by_stem(folder / "images"), pictures_by_stem(folder / "instance_masks")
         where = "instance_masks"
     else:
-        pictures = _pictures(folder)
+        pictures = pictures_by_stem(folder)
         images = {name: paths for name, paths in pictures.items() if not name.endswith(ANNOTATION)}
         masks = {name.removesuffix(ANNOTATION): paths for name, paths in pictures.items() if name not in images}
         where = f"*{ANNOTATION}.*"
@@ -61,15 +58,6 @@ def find_sources(raw_dir: Path) -> FoundSources:
     return FoundSources(tuple(sources), tuple(faults))
 
 
-def _pictures(folder: Path) -> dict[str, list[Path]]:
-    """The pictures of a folder by name without ending; a missing folder has none."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if is_slide_file(path):
-            found.setdefault(path.stem, []).append(path)
-    return found
-
-
 def _order(name: str) -> tuple:
     """By part, then number: train_2 before train_10; other names last."""
     match = NAME.fullmatch(name)
@@ -91,9 +79,7 @@ def _patients(path: Path) -> dict[str, str]:
 
 
 def _tiles(image_path: Path, mask_path: Path, name: str, patient: str) -> Iterator[Tile]:
-    image, notes = read_image(image_path)
-    glands = read_codes(mask_path, image.shape[:2])
-    yield Tile(name, image, (glands > 0).astype(np.uint8), HOSPITAL, patient, name, 0, 0, notes=notes)
+    yield foreground_tile(image_path, mask_path, name, HOSPITAL, patient)
 
 
 RECIPE = Recipe(

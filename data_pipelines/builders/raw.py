@@ -1,4 +1,4 @@
-"""Finds the files of a download, and cuts regions into tiles."""
+"""Finds the files of a download, and makes tiles of them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,9 @@ import cv2
 import numpy as np
 
 from crcfp_jax.common.classes import IGNORED
+from data_pipelines.reading.open import is_slide_file
+from data_pipelines.reading.whole import read_codes, read_image
+from data_pipelines.recipes import Tile
 
 
 def files_by_stem(folder: Path, ending: str) -> dict[str, Path]:
@@ -14,6 +17,26 @@ def files_by_stem(folder: Path, ending: str) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     return {path.stem: path for path in sorted(folder.glob(f"*{ending}")) if not path.name.startswith(".")}
+
+
+def pictures_by_stem(folder: Path) -> dict[str, list[Path]]:
+    """Returns the pictures of a folder, of any kind that is read, by name without ending; a missing folder has none."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if is_slide_file(path):
+            found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def foreground_tile(image_path: Path, mask_path: Path, name: str, hospital: str, patient: str) -> Tile:
+    """A whole picture as a tile; what its mask of codes has above 0 is of class 1.
+
+    Raises:
+        UserError: a file that can't be read, or a mask of another size.
+    """
+    image, notes = read_image(image_path)
+    label = (read_codes(mask_path, image.shape[:2]) > 0).astype(np.uint8)
+    return Tile(name, image, label, hospital, patient, name, 0, 0, notes=notes)
 
 
 def cut_tiles(

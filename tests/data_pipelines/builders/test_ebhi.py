@@ -67,6 +67,13 @@ def test_half_a_pair_is_named(tmp_path, file, told):
         build("ebhi", tmp_path / "raw", tmp_path / "data")
 
 
+def test_a_picture_that_is_there_twice_is_named(tmp_path):
+    write(tmp_path / "raw", official=False)
+    (tmp_path / "raw" / "images" / "Polyp__GT1815553-1-400-001.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match=r"Polyp__GT1815553-1-400-001 is there more than once: .*\.jpg, .*\.png"):
+        build("ebhi", tmp_path / "raw", tmp_path / "data")
+
+
 def test_another_name_and_another_folder(tmp_path):
     write(tmp_path / "raw", official=False)
     (tmp_path / "raw" / "images" / "figure.png").write_bytes(b"")
