@@ -14,7 +14,7 @@ from crcfp_jax.models.encoders.pretrained import load_pretrained
 from crcfp_jax.runs.checkpoint import Checkpoints
 from crcfp_jax.runs.data_summary import DATA_FILE, check_annotated, describe, write_summary
 from crcfp_jax.runs.initial import load_initial
-from crcfp_jax.runs.parts import Parts
+from crcfp_jax.runs.parts import Learner, Parts
 from crcfp_jax.runs.settings import check_resumable, check_rules, settings
 from crcfp_jax.training import parallel
 from crcfp_jax.training.parameter_groups import group_of, name_of, read_groups
@@ -77,7 +77,7 @@ def start_run(parts: Parts, workdir: Path, checkpoints: Checkpoints, mesh: Mesh,
     return Start(state, loader_state, seconds, describe(parts) + _of_frozen(parts, state) + notes)
 
 
-def _of_frozen(parts: Parts, state: TrainState) -> list[str]:
+def _of_frozen(parts: Learner, state: TrainState) -> list[str]:
     """A line where a method compares vectors of an encoder that doesn't learn."""
     groups = read_groups(parts.config)
     paths = [path for path, _ in jax.tree.leaves_with_path(state.params) if name_of(path).startswith("backbone/")]
