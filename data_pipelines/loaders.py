@@ -1,7 +1,8 @@
 """Batches for training, by Grain: decoded in threads, resumable, the same for any number of processes."""
 
 import functools
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _ENDLESS = 2**62  # examples; training stops by steps
 _LABELLED, _UNLABELLED = 0, 1  # numbers of the example streams
 _ORDER, _DRAWS = 0, 1  # what a random generator is for
+_KEPT = 2**30  # bytes of decoded tiles a process keeps
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,47 @@ class LoaderOptions:
                 )
 
 
+class DecodedTiles:
+    """Tiles that are kept as decoded, up to a number of bytes; safe to use from several threads.
+
+    Decoding takes most of the time of an example. The first tiles stay: of tiles that come once an epoch, those used
+    longest ago are the next to come, and a cache that forgets them never hits.
+    """
+
+    def __init__(self, most: int = _KEPT):
+        self._left = most
+        self._tiles: dict[Any, Mapping[str, np.ndarray]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Any, decode: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
+        """The tile of this key, by `decode` where it isn't kept; the arrays of one that is can't be written to."""
+        if (kept := self._tiles.get(key)) is not None:
+            return kept
+        tile = decode()
+        size = sum(array.nbytes for array in tile.values())
+        with self._lock:
+            if key not in self._tiles and size <= self._left:
+                for array in tile.values():
+                    array.setflags(write=False)
+                self._tiles[key] = tile
+                self._left -= size
+        return tile
+
+
 class _Stream:
     """An endless sequence of records; what it says of example i depends on nothing but (seed, stream, i)."""
 
-    def __init__(self, data_set: DataSet, records: Sequence[Record], seed: int, stream: int, *, labels: bool):
-        self._records = tuple(records)
+    def __init__(
+        self,
+        data_set: DataSet,
+        records: Sequence[Record],
+        seed: int,
+        stream: int,
+        decoded: DecodedTiles,
+        *,
+        labels: bool,
+    ):
+        self._records, self._decoded = tuple(records), decoded
         self._seed, self._stream = seed, stream
         splits = {record.split for record in records}
         self._sources = {split: data_set.source(split, labels=labels, margins=True) for split in splits}
@@ -73,23 +111,24 @@ class _Stream:
         # Grain's own shuffle costs 1.5 ms an example on sets of ten, which a small labelled set is.
         return self._generator(_ORDER, epoch).permutation(len(self._records))
 
-    def example(self, index: int) -> tuple[Record, dict[str, np.ndarray], np.random.Generator]:
+    def example(self, index: int) -> tuple[Record, Mapping[str, np.ndarray], np.random.Generator]:
         """Record and pixels of example number `index` as stored, and the random generator for what is done to it."""
         epoch, position = divmod(index, len(self._records))
         return *self._read(self._order(epoch)[position]), self._generator(_DRAWS, index)
 
     def example_of_class(
         self, index: int, sampling: ClassSampling
-    ) -> tuple[Record, dict[str, np.ndarray], np.random.Generator, tuple[int, int]]:
+    ) -> tuple[Record, Mapping[str, np.ndarray], np.random.Generator, tuple[int, int]]:
         """As `example`, but of a tile that is drawn by class, and (row, column) of a stored pixel of that class."""
         generator = self._generator(_DRAWS, index)
         number, label = sampling.draw(generator)
         record, stored = self._read(number)
         return record, stored, generator, draw_pixel(stored["label"], label, generator)
 
-    def _read(self, number: int) -> tuple[Record, dict[str, np.ndarray]]:
+    def _read(self, number: int) -> tuple[Record, Mapping[str, np.ndarray]]:
         record = self._records[number]
-        return record, self._sources[record.split][record.position]
+        tiles = self._sources[record.split]
+        return record, self._decoded.get((self._stream, record.id), lambda: tiles[record.position])
 
 
 def random_window(
@@ -190,7 +229,8 @@ def training_loader(
     A batch holds `image` uint8 [B, S, S, 3] and `label` uint8 [B, S, S] and, `with_unlabelled`, `unlabelled`, `view_a`,
     `view_b` uint8 [U, S, S, 3], `offset` int32 [U, 2] and `flip` bool [U, 2] (see `views.overlapping_views`); B and U
     are this process's shares. The batches of all processes, in their order, make up the batch of a single process.
-    Unlabelled examples are read from sources without labels: their masks are never decoded. Labelled tiles come once an
+    Unlabelled examples are read from sources without labels: their masks are never decoded. A tile is decoded once, as
+    long as `DecodedTiles` has room. Labelled tiles come once an
     epoch, cropped anywhere; with `sampling` (of `split.labelled`), tile and crop are drawn by class, without epochs.
 
     Raises UserError if the split has no labelled or, where needed, no unlabelled records, or if `side`, `stride` and
@@ -207,10 +247,9 @@ def training_loader(
     if with_unlabelled:
         views.possible_offsets(options.side, options.stride, tuple(options.overlap))  # an error now, not in a thread
     cv2.setNumThreads(0)  # examples are made in parallel already; OpenCV's own threads would compete with these
-    labelled_stream = _Stream(data_set, split.labelled, options.seed, _LABELLED, labels=True)
-    unlabelled_stream = (
-        _Stream(data_set, split.unlabelled, options.seed, _UNLABELLED, labels=False) if with_unlabelled else None
-    )
+    stream = functools.partial(_Stream, data_set, seed=options.seed, decoded=DecodedTiles())
+    labelled_stream = stream(split.labelled, stream=_LABELLED, labels=True)
+    unlabelled_stream = stream(split.unlabelled, stream=_UNLABELLED, labels=False) if with_unlabelled else None
     labelled_share = options.batch_size // options.process_count
     unlabelled_share = options.unlabelled_batch_size // options.process_count if with_unlabelled else 0
 

@@ -1,13 +1,15 @@
 import dataclasses
+import functools
 import json
 import threading
 import time
 from types import SimpleNamespace
 
 import cv2
+import fake_tiles
 import numpy as np
 import pytest
-from fake_tiles import OPTIONS, FakeDataSet, assert_equal, build_stored, loader, noise, take
+from fake_tiles import OPTIONS, FakeDataSet, FakeSource, assert_equal, build_stored, loader, noise, take
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines import loaders
@@ -226,6 +228,43 @@ def test_the_whole_view_of_bcss_tiny_is_a_pixel_smaller_than_by_its_rounded_shar
     assert whole_window(monkeypatch, 512, 64, 192) == (213, 213)  # 213.3; by the share of 0.417 it was 213.5, so 214
 
 
+def test_a_tile_is_decoded_once_and_the_batches_stay_the_same(monkeypatch):
+    read = []
+
+    class Counting(FakeSource):
+        def __getitem__(self, position):
+            read.append(position)
+            return super().__getitem__(position)
+
+    monkeypatch.setattr(fake_tiles, "FakeSource", Counting)
+    kept = take(loader(noise(9), threads=0), 6)
+    assert sorted(read) == list(range(9))
+    monkeypatch.setattr(loaders, "DecodedTiles", Forgetful)
+    assert_equal(take(loader(noise(9), threads=0), 6), kept)
+    assert len(read) == 9 + 6 * (4 + 4)
+
+
+class Forgetful:
+    """Keeps no tile."""
+
+    def get(self, _, decode):
+        return decode()
+
+
+def test_decoded_tiles_are_kept_up_to_a_number_of_bytes_and_not_written_to():
+    decoded, asked = loaders.DecodedTiles(most=100), []
+
+    def decode(key):
+        asked.append(key)
+        return {"image": np.full(40, key, np.uint8)}
+
+    for key in (1, 2, 3, 1, 2, 3):
+        assert decoded.get(key, functools.partial(decode, key))["image"][0] == key
+    assert asked == [1, 2, 3, 3]  # 120 bytes: the third doesn't fit
+    with pytest.raises(ValueError, match="read-only"):
+        decoded.get(1, lambda: None)["image"][0] = 9
+
+
 def test_an_unreadable_tile_ends_the_iteration_with_its_error():
     data_set = FakeDataSet(noise(6).images, broken=(4,))
     iterator = loader(data_set)
@@ -330,7 +369,7 @@ def test_a_stored_data_set_gives_the_same_batches_and_decodes_no_unlabelled_mask
     monkeypatch.setattr(cv2, "imdecode", counted)
     one_by_one = dataclasses.replace(OPTIONS, threads=0)
     assert_equal(take(loaders.training_loader(stored, split, one_by_one, with_unlabelled=True), 3), expected)
-    assert (channels.count(3), channels.count(2)) == (24, 12)  # images of both streams; masks of the labelled one
+    assert (channels.count(3), channels.count(2)) == (9, 3)  # once each: images of both streams, masks of the labelled
     assert_equal(take(loaders.training_loader(stored, split, OPTIONS, with_unlabelled=True), 3), expected)
     for record, image, label in loaders.evaluation_examples(stored, stored.records, threads=4):
         np.testing.assert_array_equal(image, data_set.images[record.position])
