@@ -18,6 +18,7 @@ FIGURES = {
     "supervised_vs_semi": "gains",
     "negatives": "curves",
     "classifiers": "curves",
+    "lengths": "curves",
     "methods_predictions": "predictions",
     "clusters": "clusters",
     "embeddings": "umaps",

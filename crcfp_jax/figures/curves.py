@@ -1,4 +1,4 @@
-"""mIoU against the number of negatives and against the number of auxiliary classifiers (paper, Fig. 7 and 8)."""
+"""mIoU against the number of negatives, of auxiliary classifiers (paper, Fig. 7 and 8), and of training steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from crcfp_jax.figures.runs import Comparison, MissingRuns, Run
 from crcfp_jax.figures.style import CYCLE, MARKERS, SINGLE, Drawing, look, styled
 from crcfp_jax.tables.paper import PaperRow, paper_rows
 from data_pipelines.recipes import unit_name
+
+SWEPT = ("negatives", "classifiers", "steps")  # attributes of a run
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,17 @@ class Sweep:
 
 
 def sweeps(runs: Sequence[Run], swept: str) -> list[Sweep]:
-    """The curves that these runs give: those with at least two values of `swept`, 'negatives' or 'classifiers'.
+    """The curves that these runs give: those with at least two values of `swept`, one of `SWEPT`.
 
-    Runs that differ from the others in the number that is not swept make a curve of their own, unless they are alone.
+    Runs that differ from the others in a number that is not swept make a curve of their own, unless they are alone.
     """
-    fixed = "classifiers" if swept == "negatives" else "negatives"
+    fixed = [name for name in SWEPT if name != swept]
     groups: dict[tuple, dict[int, dict[int, float]]] = {}
     for run in runs:
         if run.result["mean_iou"] is not None:
-            group = groups.setdefault((run.system, run.fraction, getattr(run, fixed)), {})
+            group = groups.setdefault((run.system, run.fraction, *(getattr(run, name) for name in fixed)), {})
             group.setdefault(getattr(run, swept), {})[run.seed] = float(run.result["mean_iou"])
-    return [Sweep(system, fraction, scores) for (system, fraction, _), scores in groups.items() if len(scores) > 1]
+    return [Sweep(system, fraction, scores) for (system, fraction, *_), scores in groups.items() if len(scores) > 1]
 
 
 def published(runs: Sequence[Run], curves: Sequence[Sweep], table: int) -> list[PaperRow]:
@@ -107,7 +109,7 @@ def _drawing(runs: Sequence[Run], swept: str, table: int, label: str, **options)
     curves = sweeps(runs, swept)
     if not curves:
         raise MissingRuns(
-            f"needs finished runs of a system with two or more values of {swept}: `python -m crcfp_jax.tables {table}`"
+            f"needs finished runs of a system that differ in {swept}: `python -m crcfp_jax.tables {table}`"
         )
     rows = [
         {"system": curve.system, "fraction": curve.fraction, swept: value, "seed": seed, "mean_iou": score}
@@ -134,3 +136,8 @@ def classifiers(runs: Sequence[Run], _: Comparison) -> Drawing:
     paper = default().cross_consistency.classifiers
     label = "auxiliary classifiers per perturbation, K"
     return _drawing(runs, "classifiers", 6, label, logarithmic=False, paper=paper)
+
+
+def lengths(runs: Sequence[Run], _: Comparison) -> Drawing:
+    """mIoU against the length of training; MissingRuns where the runs don't vary it."""
+    return _drawing(runs, "steps", 8, "training steps", logarithmic=False, paper=default().train.steps)

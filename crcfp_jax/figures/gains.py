@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from crcfp_jax.config import default
-from crcfp_jax.figures.runs import SEMI_SUPERVISED, SUPERVISED, SYSTEMS, Comparison, MissingRuns, Run
+from crcfp_jax.figures.runs import SEMI_SUPERVISED, SUPERVISED, SYSTEMS, Comparison, MissingRuns, Run, nearest_to_paper
 from crcfp_jax.figures.style import DOUBLE, FAINT, SINGLE, Drawing, look, styled
 
 MEAN = "mean"  # the row of the mean over classes
@@ -144,13 +143,7 @@ def _by_labels(axes: Axes, rows: Sequence[dict]) -> None:
 
 def supervised_vs_semi(runs: Sequence[Run], _: Comparison) -> Drawing:
     """Supervised against semi-supervised; MissingRuns where the runs hold no two systems to compare."""
-    paper = default()
-    usual = [  # a sweep's other runs are of other recipes
-        run
-        for run in runs
-        if len({(other.negatives, other.classifiers) for other in runs if other.system == run.system}) == 1
-        or (run.negatives, run.classifiers) == (paper.contrastive.negatives, paper.cross_consistency.classifiers)
-    ]
+    usual = nearest_to_paper(runs)  # a sweep's other runs are of other recipes
     supervised, semi = pair(usual)
     rows = scores(usual)
     return Drawing(draw_gains(rows, supervised, semi), rows)

@@ -59,6 +59,11 @@ class Run:
         """Auxiliary classifiers per perturbation, the paper's K."""
         return self.settings["cross_consistency"]["classifiers"]
 
+    @property
+    def steps(self) -> int:
+        """Of its training."""
+        return self.settings["train"]["steps"]
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -129,7 +134,7 @@ def _read(folder: Path) -> Run:
 
 def _order(run: Run) -> tuple:
     system = SYSTEMS.index(run.system) if run.system in SYSTEMS else len(SYSTEMS)
-    return system, run.system, Fraction(run.fraction), run.seed, run.negatives, run.classifiers
+    return system, run.system, Fraction(run.fraction), run.seed, run.negatives, run.classifiers, run.steps
 
 
 def _check_together(runs: Sequence[Run]) -> None:
@@ -151,8 +156,8 @@ def _check_together(runs: Sequence[Run]) -> None:
 def compare(runs: Sequence[Run], fraction: str | None = None, seed: int | None = None) -> Comparison:
     """Chooses what to put side by side: the smallest fraction, then the smallest seed, that all systems have.
 
-    Where no fraction and seed is common to all, those that most systems have. Of runs that differ in the number of
-    negatives or of classifiers, the one nearest to the paper's is taken.
+    Where no fraction and seed is common to all, those that most systems have. Of runs that differ in a number that a
+    table sweeps, the one nearest to the paper is taken.
 
     Args:
         runs: finished runs.
@@ -178,9 +183,19 @@ def compare(runs: Sequence[Run], fraction: str | None = None, seed: int | None =
     return Comparison(chosen[0].fraction, chosen[0].seed, {run.system: run for run in chosen})
 
 
-def _departure(run: Run) -> tuple[int, int]:
+def nearest_to_paper(runs: Sequence[Run]) -> list[Run]:
+    """Of each system's runs with a share of the labels, those least far from the paper in what tables sweep."""
+    least: dict[tuple[str, str], tuple[int, ...]] = {}
+    for run in runs:
+        key = run.system, run.fraction
+        least[key] = min(_departure(run), least.get(key, _departure(run)))
+    return [run for run in runs if _departure(run) == least[run.system, run.fraction]]
+
+
+def _departure(run: Run) -> tuple[int, ...]:
     paper = default()
     return (
         abs(run.classifiers - paper.cross_consistency.classifiers),
         abs(run.negatives - paper.contrastive.negatives),
+        abs(run.steps - paper.train.steps),
     )

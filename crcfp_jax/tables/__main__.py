@@ -1,6 +1,6 @@
 """Runs the grid behind a table and writes table.md and table.csv; the same command goes on.
 
-python -m crcfp_jax.tables {1|...|7} --workdir W [--data synthetic] [--scale tiny] [--config.key=value ...]
+python -m crcfp_jax.tables {1|...|8} --workdir W [--data synthetic] [--scale tiny] [--config.key=value ...]
 """
 
 import argparse

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.settings import value_at
 from crcfp_jax.queue.check import check_run_folder, data_ready, fetch_weights, load_config
 from crcfp_jax.queue.folder import FINISHED
 from crcfp_jax.runs.parts import assemble, build_learner
@@ -26,6 +27,9 @@ def sweep_values(table: Table, data: Data, scale: str, user: Mapping[str, str]) 
     """
     if table.sweep is None:
         return [None], []
+    if table.sweep.times:
+        own = value_at(load_config(config_file(data, scale), base_settings(table, scale, user)), table.sweep.key)
+        return [value * own for value in table.sweep.values], []
     method = METHOD_OF[table.systems[0]]
     contrast = method.needing("bank")
     if contrast is None or table.sweep.key != contrast.keys["negatives"]:

@@ -37,11 +37,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A system set against the best supervised one at the same fraction."""
+    """A system set against the best supervised one at the same fraction; values are those of the table's sweep."""
 
     fraction: str
     system: str
+    value: int | None
     than: str
+    than_value: int | None
     seeds: tuple[int, ...]
     differences: Mapping[str, Difference]  # by metric
 
@@ -49,17 +51,18 @@ class Comparison:
 def compare(folder: GridFolder, summary: Summary) -> list[Comparison]:
     """Every system of a grid against the best supervised one at its fraction.
 
-    That is the one with the greatest mean Dice over the seeds that all supervised systems have finished. A fraction
-    without such seeds has none, nor has a system that shares fewer than two with it.
+    That is the one with the greatest mean Dice over the seeds that all supervised systems have finished, at any value
+    of the table's sweep. A fraction without such seeds has none, nor has a system that shares fewer than two with it.
 
     Raises:
         UserError: a result.json is damaged.
     """
-    names = {(row["fraction"], row["system"], row["seed"]): row["name"] for row in summary.description["runs"]}
+    keys = ("fraction", "system", "value", "seed")
+    names = {tuple(row[key] for key in keys): row["name"] for row in summary.description["runs"]}
 
     @functools.cache  # the best one's are read for every other system
-    def counts_of(fraction: str, system: str, seed: int) -> Int64[np.ndarray, "n c c"]:
-        result = folder.result(names[fraction, system, seed])
+    def counts_of(fraction: str, system: str, value: int | None, seed: int) -> Int64[np.ndarray, "n c c"]:
+        result = folder.result(names[fraction, system, value, seed])
         return np.stack(list(by_patient(result["per_image"]).values()))
 
     found = []
@@ -75,11 +78,11 @@ def compare(folder: GridFolder, summary: Summary) -> list[Comparison]:
             if cell is best or len(seeds) < FEWEST:
                 continue
             counts = [
-                np.sum([counts_of(fraction, system, seed) for seed in seeds], axis=0)
-                for system in (cell.system, best.system)
+                np.sum([counts_of(fraction, one.system, one.value, seed) for seed in seeds], axis=0)
+                for one in (cell, best)
             ]
             differences = {metric: _difference(metric, cell, best, seeds, counts) for metric in COMPARED}
-            found.append(Comparison(fraction, cell.system, best.system, seeds, differences))
+            found.append(Comparison(fraction, cell.system, cell.value, best.system, best.value, seeds, differences))
     return found
 
 

@@ -1,4 +1,4 @@
-"""What the paper's tables, and one of ours, compare: systems, data sets and tables, as data."""
+"""What the paper's tables, and two of ours, compare: systems, data sets and tables, as data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from crcfp_jax.methods.systems.definition import Method, Variant
 from crcfp_jax.methods.systems.registry import systems
 
 SCALES = ("full", "small", "small_pretrained", "tiny")
+STEPS = "train.steps"
 
 # A row of a table is a variant of a method; what has the same terms under another name is run once.
 SYSTEMS: Mapping[str, Variant] = {name: variant for name, (method, variant) in systems().items() if not method.same_as}
@@ -58,17 +59,20 @@ class Sweep:
         word: its part in the names of run folders.
         label: heading of its column.
         values: what it takes, where the batch allows it.
+        times: whether these are multiples of the config file's own value.
     """
 
     key: str
     word: str
     label: str
     values: tuple[int, ...]
+    times: bool = False
 
     @property
     def systems(self) -> tuple[str, ...]:
-        """Those that it has an effect on."""
-        return tuple(name for name in SYSTEMS if self.key in METHOD_OF[name].keys)
+        """Those that it has an effect on: those with a term that names the key, or all if it is no term's."""
+        of_terms = {key for method in METHOD_OF.values() for key in method.keys}
+        return tuple(name for name in SYSTEMS if self.key in METHOD_OF[name].keys or self.key not in of_terms)
 
 
 @dataclass(frozen=True)
@@ -130,4 +134,12 @@ TABLES: Mapping[int, Table] = {
         sweep=Sweep("cross_consistency.classifiers", "k", "K", (1, 2, 4, 6, 8, 10)),
     ),
     7: Table("all systems on few labels; not in the paper", "glas", BENCHMARK, compared=True),
+    8: Table(
+        "length of training on few labels; not in the paper",
+        "glas",
+        ("supervised", "context_match"),
+        fractions=1,
+        sweep=Sweep(STEPS, "steps", "steps", (1, 2, 3), times=True),
+        compared=True,
+    ),
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from crcfp_jax.common.files import write_atomic
 from crcfp_jax.common.words import METRICS
 from crcfp_jax.tables.comparison import Comparison, compare
-from crcfp_jax.tables.definitions import DATA, SYSTEMS, TABLES
+from crcfp_jax.tables.definitions import DATA, STEPS, SYSTEMS, Sweep
 from crcfp_jax.tables.folder import GridFolder
 from crcfp_jax.tables.paper import PaperFigure, source
 from crcfp_jax.tables.summary import SETTINGS, Cell, Summary, summarise
@@ -28,14 +28,14 @@ def write_tables(folder: GridFolder) -> None:
     """
     with folder.changing():  # the last one to write has seen every result
         summary = summarise(folder)
-        compared = compare(folder, summary) if TABLES[summary.description["table"]].compared else []
+        compared = compare(folder, summary) if summary.table.compared else []
         write_atomic(folder.workdir / "table.md", markdown(summary, compared).encode())
         write_atomic(folder.workdir / "table.csv", comma_separated(summary).encode())
 
 
 def markdown(summary: Summary, compared: Sequence[Comparison] = ()) -> str:
     """The whole of table.md."""
-    parts = [_head(summary), _rows(summary), _notes(summary), _comparison(compared)]
+    parts = [_head(summary), _rows(summary), _notes(summary), _comparison(compared, summary.table.sweep)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -43,12 +43,14 @@ def _head(summary: Summary) -> str:
     about = summary.description
     data, scale = about["data"], about["scale"]
     selection = summary.fact("selection")
+    sweep = summary.table.sweep
+    steps = "as many steps as the rows say" if sweep and sweep.key == STEPS else f"{summary.fact('steps')} steps"
     versions = [f"{name} {summary.fact(name)}" for name in summary.facts if name not in SETTINGS]
     lines = [
-        f"# Table {about['table']}: {TABLES[about['table']].title}; {data}",
+        f"# Table {about['table']}: {summary.table.title}; {data}",
         "",
         f"- Data: {data}, fingerprint {summary.fact('data fingerprint')}; split by {summary.fact('split unit')}",
-        f"- Scale: {scale} (`configs/{DATA[data].variants[scale]}`), {summary.fact('steps')} steps",
+        f"- Scale: {scale} (`configs/{DATA[data].variants[scale]}`), {steps}",
         f"- Evaluated on the test images: {SELECTIONS.get(selection, selection)}",
         f"- Versions: {', '.join(versions) or 'not known yet'}",
         *(f"- Command: `{command}`" for command in about.get("commands", ())),
@@ -57,7 +59,7 @@ def _head(summary: Summary) -> str:
 
 
 def _rows(summary: Summary) -> str:
-    sweep = TABLES[summary.description["table"]].sweep
+    sweep = summary.table.sweep
     heads = ["labels", "system", *([sweep.label] if sweep else []), "runs"]
     known = {metric for metric in METRICS if any(cell.published(metric) for cell in summary.cells)}
     heads += [head for metric, name in METRICS.items() for head in (name, *(["paper"] if metric in known else []))]
@@ -76,7 +78,7 @@ def _rows(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def _comparison(compared: Sequence[Comparison]) -> str:
+def _comparison(compared: Sequence[Comparison], sweep: Sweep | None) -> str:
     if not compared:
         return ""
     heads = ["labels", "system", "than", "runs", "Dice", "95 %", "p", "mIoU", "95 %", "p"]
@@ -93,7 +95,8 @@ def _comparison(compared: Sequence[Comparison]) -> str:
         _line(["---"] * 3 + ["---:"] * (len(heads) - 3)),
     ]
     for row in compared:
-        words = [row.fraction, SYSTEMS[row.system].title, SYSTEMS[row.than].title, str(len(row.seeds))]
+        words = [row.fraction, _named(row.system, row.value, sweep), _named(row.than, row.than_value, sweep)]
+        words.append(str(len(row.seeds)))
         for metric in ("mean_dice", "mean_iou"):
             own = row.differences[metric]
             ends = UNKNOWN if own.interval is None else f"{own.interval[0]:+.1f} to {own.interval[1]:+.1f}"
@@ -101,6 +104,10 @@ def _comparison(compared: Sequence[Comparison]) -> str:
             words += [f"{own.mean:+.1f} ({own.deviation:.1f})", ends, p]
         lines.append(_line(words))
     return "\n".join(lines)
+
+
+def _named(system: str, value: int | None, sweep: Sweep | None) -> str:
+    return SYSTEMS[system].title + (f", {value} {sweep.label}" if sweep else "")
 
 
 def _line(words: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from crcfp_jax.common.files import read_json
 from crcfp_jax.common.words import METRICS
-from crcfp_jax.tables.definitions import SYSTEMS
+from crcfp_jax.tables.definitions import STEPS, SYSTEMS, TABLES, Table
 from crcfp_jax.tables.folder import GridFolder
 from crcfp_jax.tables.paper import PaperFigure, PaperRow, find_row
 from data_pipelines.recipes import unit_name
@@ -65,6 +65,10 @@ class Summary:
     cells: tuple[Cell, ...]
     facts: Mapping[str, Mapping[str, Sequence[str]]]
 
+    @property
+    def table(self) -> Table:
+        return TABLES[self.description["table"]]
+
     def fact(self, name: str) -> str:
         """The value that all runs share."""
         values = list(self.facts.get(name, ()))
@@ -88,6 +92,9 @@ def summarise(folder: GridFolder) -> Summary:
     for name, result in results.items():
         for fact, value in _facts(folder, name, result).items():
             facts.setdefault(fact, {}).setdefault(value, []).append(name)
+    sweep = TABLES[description["table"]].sweep
+    if sweep and sweep.key == STEPS:
+        facts.pop("steps", None)  # every row says its own
     grouped: dict[tuple, list[Mapping[str, Any]]] = {}
     for row in sorted(description["runs"], key=_order):
         grouped.setdefault((row["fraction"], row["system"], row["value"]), []).append(row)

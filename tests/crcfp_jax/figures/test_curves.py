@@ -5,7 +5,7 @@ from figure_runs import write_run
 
 pytest.importorskip("matplotlib")
 
-from crcfp_jax.figures.curves import classifiers, negatives, sweeps
+from crcfp_jax.figures.curves import classifiers, lengths, negatives, sweeps
 from crcfp_jax.figures.gains import draw_gains, pair, scores
 from crcfp_jax.figures.runs import MissingRuns, compare, find_runs
 
@@ -25,6 +25,16 @@ def test_a_curve_has_the_mean_and_the_deviation_of_its_seeds(tmp_path):
     assert means.tolist() == [40.0, 52.0]
     assert deviations.tolist() == pytest.approx([float("nan"), 8**0.5], nan_ok=True)
     assert sweeps(found(tmp_path), "negatives") == []
+
+
+def test_the_curve_of_the_length_of_training(tmp_path):
+    for steps, score in ((900, 60.0), (2700, 63.0)):
+        write_run(tmp_path / str(steps), score=score, **{"train.steps": steps})
+    runs = found(tmp_path)
+    drawing = lengths(runs, compare(runs))
+    assert [(row["steps"], row["mean_iou"]) for row in drawing.rows] == [(900, 60.0), (2700, 63.0)]
+    assert drawing.numbers == {}  # the paper has none
+    assert compare(runs).runs["crcfp"].steps == 2700  # nearest to the paper's 8000
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.methods.systems.registry import METHODS
 from crcfp_jax.queue.check import load_config
 from crcfp_jax.tables.__main__ import command_line, main, make_parser
+from crcfp_jax.tables.check import sweep_values
 from crcfp_jax.tables.definitions import ALIASES, DATA, METHOD_OF, SYSTEMS, TABLES
 from crcfp_jax.tables.grid import (
     Grid,
@@ -107,6 +108,19 @@ def test_the_papers_schemes():
 
 def terms_of(system):
     return {term.name for term in METHOD_OF[system].terms}
+
+
+def test_a_setting_that_no_term_names_is_of_every_system():
+    assert TABLES[8].sweep.systems == tuple(SYSTEMS)
+
+
+def test_lengths_are_multiples_of_the_config_files():
+    values, notes = sweep_values(TABLES[8], DATA["glas"], "small_pretrained", {})
+    assert values == [900, 1800, 2700] and notes == []
+    runs = make_runs(TABLES[8].sweep, {"1/10": ["supervised"]}, [1], values)
+    assert runs[1].name == "supervised-steps1800-1_10-seed1"
+    settings = Grid(8, DATA["glas"], "small_pretrained", {}, runs).run_settings(runs[1])
+    assert settings == {"train.steps": "1800", "method": "supervised", "fraction": "1/10", "seed": "1"}
 
 
 def test_a_sweep_is_of_what_a_system_has():
@@ -236,7 +250,7 @@ def test_states_are_told(tables, tmp_path):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["8"], "invalid choice: 8"),
+        (["9"], "invalid choice: 9"),
         (["1", "--methods", "unet"], "--methods unet is unknown; known: supervised_plain, supervised"),
         (["1", "--methods", ","], "is empty"),
         (["1", "--config.augment.labelled=False"], "config.augment.labelled is what tells some systems apart"),
