@@ -34,11 +34,13 @@ def open_slide(path: str | os.PathLike) -> Slide:
 
         return ImageSlide(path)
     try:
-        from data_pipelines.reading import tiff, vendor
+        from data_pipelines.reading import tiff, tiff_pages, vendor
     except ImportError as error:
         raise UserError(f"{path}: reading slides and TIFF needs a missing package ({error}): {INSTALL}") from error
-    if vendor.knows(path):
-        return vendor.VendorSlide(path)
+    if head in TIFF_MAGIC:
+        tiff_pages.check_tiles(path)
+    if (slide := vendor.open_vendor(path)) is not None:
+        return slide
     if head in TIFF_MAGIC:
         return tiff.TiffSlide(path)
     if path.suffix.lower() == ".mrxs":

@@ -1,7 +1,6 @@
 """TIFF of no vendor: stripped or tiled, pyramids, BigTIFF, OME-TIFF; only the segments that a region needs."""
 
 import logging
-import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from jaxtyping import Shaped, UInt8
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines.reading.slide import ADVICE, LARGEST, Slide, one_line, too_large
-from data_pipelines.reading.tiff_pages import Conversion, conversion, microns_per_pixel, pyramid
+from data_pipelines.reading.tiff_pages import Conversion, check_end, conversion, microns_per_pixel, pyramid
 
 CACHE = 2**28  # bytes of decoded segments: two rows of tiles of 256 across a slide of 170,000 pixels
 PART = 2**20  # bytes of uncompressed rows read at once
@@ -104,9 +103,7 @@ class _Segments:
         self._count = -(-self._height // tall) * -(-self._width // wide)  # of one plane
         if min(len(page.dataoffsets), len(page.databytecounts)) < self._count * self._planes:
             raise UserError(f"{path} is damaged (some of its data have no place in the file): copy it again")
-        end = max(map(operator.add, page.dataoffsets, page.databytecounts))
-        if end > self._file.size:
-            raise UserError(f"{path} is truncated ({self._file.size} bytes instead of {end} or more): copy it again")
+        check_end(path, page)
         self._tables = (
             {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in JPEG else {}
         )

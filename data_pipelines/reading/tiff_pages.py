@@ -1,5 +1,6 @@
 """What the pages of a TIFF are: levels of a pyramid, their kind of pixels, and the size of a pixel."""
 
+import operator
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,6 +69,31 @@ def page_chain(path: Path, file: tifffile.TiffFile) -> Iterator[tifffile.TiffPag
             raise UserError(f"{path} is damaged (its chain of images is a circle): copy it again")
         seen.add(page.offset)
         yield page
+
+
+def check_end(path: Path, page: tifffile.TiffPage) -> None:
+    """Raises UserError where the file ends before the page's data do."""
+    end = max(map(operator.add, page.dataoffsets, page.databytecounts), default=0)
+    if end > (size := page.parent.filehandle.size):
+        raise UserError(f"{path} is truncated or damaged ({size} bytes instead of {end} or more): copy it again")
+
+
+def check_tiles(path: Path) -> None:
+    """Raises UserError where a vendor's TIFF has tiles beyond its end, which OpenSlide sees when it reads them only.
+
+    What else is odd in a vendor's file is for OpenSlide to judge. Pages in strips are labels and the like. The offsets
+    of an NDPI of more than 4 GB are not those that stand in it.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            if not file.is_ndpi:
+                for page in page_chain(path, file):
+                    if page.is_tiled:
+                        check_end(path, page)
+    except UserError:
+        raise
+    except Exception:  # tifffile raises what it likes
+        return
 
 
 def _is_copy(page: tifffile.TiffPage, main: tifffile.TiffPage) -> bool:

@@ -1,86 +1,152 @@
-"""Slides of the vendors that OpenSlide knows."""
+"""Slides of the vendors that OpenSlide knows, read in a process beside this one: see `vendor_server`."""
 
+import atexit
+import contextlib
+import itertools
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
-import openslide
 from jaxtyping import UInt8
 
 from crcfp_jax.common.errors import UserError
-from data_pipelines.reading.pixels import lay_on_white
-from data_pipelines.reading.slide import Slide, one_line, pixel_size
+from data_pipelines.reading.slide import Slide
+from data_pipelines.reading.vendor_server import Opened, receive, send
 
-CACHE = 2**28  # bytes of decoded tiles: two rows of them across a slide of 100,000 pixels
-LARGEST_TILE = 2**28  # pixels; damaged bytes can say more, and where memory lacks OpenSlide ends the process
-BLOCK = 512  # pixels
-BOUNDS = ("openslide.bounds-y", "openslide.bounds-x", "openslide.bounds-height", "openslide.bounds-width")
+PATIENCE = 600  # seconds for one region
+START = "import sys; sys.path[:] = {path!r}; from data_pipelines.reading.vendor_server import main; main()"
 
 
-def knows(path: Path) -> bool:
-    """Whether OpenSlide knows the file's vendor.
+class ReaderError(Exception):
+    """OpenSlide could not do what was asked; says why."""
 
-    Not so TIFFs of no vendor: of these OpenSlide reads the tiled ones only, none of their SubIFDs, and CMYK, CIELAB or
-    16-bit grey without a word.
+
+class ReaderProcess:
+    """A process that reads one slide at a time, asked from any number of threads."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", START.format(path=sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # what ends it is told in one line
+        )
+        self._numbers = itertools.count()
+        self._waiting: dict[int, Future] = {}
+        self._sending = threading.Lock()
+        self._answers = threading.Thread(target=self._receive, daemon=True, name="answers of OpenSlide")
+        self._answers.start()
+
+    def ask(self, *request: Any) -> Any:
+        """What the server's operation returns: (name, arguments).
+
+        Raises:
+            ReaderError: it raised an error, the process has ended, or takes longer than any reading does.
+        """
+        future: Future = Future()
+        with self._sending:  # the server counts the requests likewise
+            self._waiting[next(self._numbers)] = future
+            try:
+                send(self._process.stdin, request)
+            except (OSError, ValueError):  # its end of the pipe is closed, or this one
+                self._fail()
+        try:
+            return future.result(PATIENCE)
+        except TimeoutError:
+            self.end()
+            raise ReaderError(f"no answer for {PATIENCE} s") from None
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """Ends the process at once."""
+        self._process.kill()
+        self._answers.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):  # of what was not yet sent
+                pipe.close()
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                number, error, value = receive(self._process.stdout)
+            except Exception:  # of whatever kind: a message that a dying process left unfinished
+                self._fail()
+                return
+            future = self._waiting.pop(number)
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(ReaderError(error))
+
+    def _fail(self) -> None:
+        code = self._process.wait()
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
+        for number in list(self._waiting):
+            if (future := self._waiting.pop(number, None)) is not None:
+                future.set_exception(ReaderError(f"OpenSlide's process ended {how}"))
+
+
+_idle: list[ReaderProcess] = []
+
+
+@atexit.register
+def _end_all() -> None:
+    while _idle:
+        _idle.pop().end()
+
+
+def _take() -> ReaderProcess:
+    """One that is at no slide; starting it takes half a second, so they are kept."""
+    while _idle:
+        if (reader := _idle.pop()).alive:
+            return reader
+        reader.end()
+    return ReaderProcess()
+
+
+def open_vendor(path: Path) -> "VendorSlide | None":
+    """The slide; None where its file is of no vendor that OpenSlide knows.
+
+    Raises:
+        UserError: the file is damaged, or ends OpenSlide's process.
     """
-    return openslide.OpenSlide.detect_format(path) not in (None, "generic-tiff")
+    reader = _take()
+    try:
+        opened = reader.ask("open", path)
+    except ReaderError as error:
+        reader.end()
+        raise UserError(f"{path} cannot be opened ({error}): the file is damaged, copy it again") from error
+    except BaseException:
+        reader.end()
+        raise
+    if opened is None:
+        _idle.append(reader)
+        return None
+    return VendorSlide(path, reader, opened)
 
 
 class VendorSlide(Slide):
     """A slide through OpenSlide, cropped to its bounds as in QuPath where a scanner saved a larger, empty canvas."""
 
-    def __init__(self, path: Path):
-        try:
-            self._handle = openslide.OpenSlide(path)
-            self._handle.set_cache(openslide.OpenSlideCache(CACHE))
-            properties = self._handle.properties
-            sizes = [(height, width) for width, height in self._handle.level_dimensions]
-            self._downsamples = self._handle.level_downsamples
-            top, left, height, width = (int(properties.get(name, 0)) for name in BOUNDS)
-            for level in range(len(sizes)):
-                tile = [int(properties.get(f"openslide.level[{level}].tile-{side}", 0)) for side in ("height", "width")]
-                if tile[0] * tile[1] > LARGEST_TILE:
-                    raise ValueError(f"tiles of {tile[0]} x {tile[1]} pixels")
-        except (openslide.OpenSlideError, ValueError) as error:
-            raise UserError(
-                f"{path} cannot be opened ({one_line(error)}): the file is damaged, copy it again"
-            ) from error
-        cropped = height > 0 and width > 0 and height != sizes[0][0] and width != sizes[0][1]
-        self._origin = (top, left) if cropped else (0, 0)
-        if cropped:
-            sizes = [(max(1, round(height / n)), max(1, round(width / n))) for n in self._downsamples]
-        microns_y, microns_x = (_number(properties.get(name)) for name in ("openslide.mpp-y", "openslide.mpp-x"))
-        super().__init__(path, tuple(sizes), *pixel_size(microns_y, microns_x))
+    def __init__(self, path: Path, reader: ReaderProcess, opened: Opened):
+        super().__init__(path, opened.levels, opened.microns_per_pixel, opened.notes)
+        self._reader = reader
 
     def _read(self, level: int, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
-        if self._downsamples[level].is_integer():
-            return self._paint(level, top, left, height, width)
-        # OpenSlide takes positions in whole pixels of level 0 and interpolates between those of the level: a pixel's
-        # value depends on where the region begins. Beginning in fixed places only, it has one value.
-        output = np.empty((height, width, 3), np.uint8)
-        for y in range(top // BLOCK * BLOCK, top + height, BLOCK):
-            for x in range(left // BLOCK * BLOCK, left + width, BLOCK):
-                below, right = min(y + BLOCK, top + height), min(x + BLOCK, left + width)
-                block = self._paint(level, y, x, below - y, right - x)
-                above, before = max(y, top), max(x, left)
-                output[above - top : below - top, before - left : right - left] = block[above - y :, before - x :]
-        return output
-
-    def _paint(self, level: int, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
-        factor = self._downsamples[level]
-        place = (round(left * factor) + self._origin[1], round(top * factor) + self._origin[0])
-        rgba = np.asarray(self._handle.read_region(place, level, (width, height)))
-        alpha = rgba[..., 3]
-        if alpha.min() < 255:  # no tile there: white as the glass is
-            return lay_on_white(rgba[..., :3], alpha)
-        return cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
+        return self._reader.ask("read", level, top, left, height, width)
 
     def close(self) -> None:
-        self._handle.close()
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None
+        try:
+            self._reader.ask("close")
+        except ReaderError:
+            self._reader.end()
+        else:
+            _idle.append(self._reader)

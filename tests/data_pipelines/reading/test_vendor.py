@@ -1,5 +1,11 @@
 """Slides of OpenSlide's vendors, written by hand and real."""
 
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -7,8 +13,10 @@ import tifffile
 from concurrent_reads import assert_threads_read
 
 from crcfp_jax.common.errors import UserError
+from data_pipelines.reading import vendor
 from data_pipelines.reading.open import open_slide
-from data_pipelines.reading.vendor import BLOCK, VendorSlide
+from data_pipelines.reading.vendor import VendorSlide
+from data_pipelines.reading.vendor_server import BLOCK
 
 RNG = np.random.default_rng(0)
 PIXELS = cv2.resize(RNG.integers(0, 256, (140, 160, 3), np.uint8), (1303, 1100), interpolation=cv2.INTER_CUBIC)
@@ -107,9 +115,18 @@ def test_truncated_anywhere(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_truncation_that_shows_at_a_later_region(tmp_path, capfd):
+def test_a_slide_that_ends_too_early_is_told_when_it_is_opened(tmp_path):
     path = write_svs(tmp_path / "a.svs", [PIXELS])
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    whole = path.stat().st_size
+    path.write_bytes(path.read_bytes()[: whole // 2])
+    with pytest.raises(UserError, match=rf"a.svs is truncated or damaged \({whole // 2} bytes instead of {whole}"):
+        open_slide(path)
+
+
+def test_damage_that_shows_at_a_later_region(tmp_path, capfd):
+    path = write_svs(tmp_path / "a.svs", [PIXELS])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
     with pytest.raises(UserError) as raised, open_slide(path) as slide:
         np.testing.assert_array_equal(slide.read(0, 0, 0, 200, 200), PIXELS[:200, :200])
         slide.read(0, 900, 0, 100, 100)
@@ -126,6 +143,70 @@ def test_tiles_too_large_for_any_memory(tmp_path):
         UserError, match=r"a.svs cannot be opened \(tiles of 65520 x 65520 pixels\): the file is damaged"
     ):
         open_slide(path)
+
+
+def test_the_end_of_a_reader_costs_its_slide_only(tmp_path):
+    path = write_svs(tmp_path / "a.svs", [PIXELS])
+    with open_slide(path) as other, open_slide(path) as slide:
+        slide._reader._process.kill()
+        for _ in range(2):
+            with pytest.raises(
+                UserError, match=r"a\.svs: cannot read rows 0 .*OpenSlide's process ended by SIGKILL"
+            ):
+                slide.read(0, 0, 0, 9, 9)
+        np.testing.assert_array_equal(other.read(0, 0, 0, 99, 99), PIXELS[:99, :99])
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read(0, 0, 0, 99, 99), PIXELS[:99, :99])
+
+
+def test_a_reader_that_does_not_answer_is_ended(tmp_path, monkeypatch):
+    path = write_svs(tmp_path / "a.svs", [PIXELS])
+    with open_slide(path) as slide:
+        monkeypatch.setattr(vendor, "PATIENCE", 0.2)
+        slide._reader._process.send_signal(signal.SIGSTOP)
+        with pytest.raises(UserError, match=r"a\.svs: cannot read .* \(no answer for 0.2 s\)"):
+            slide.read(0, 0, 0, 9, 9)
+        assert not slide._reader.alive
+
+
+def test_readers_serve_one_slide_after_the_other(tmp_path):
+    path, plain = write_svs(tmp_path / "a.svs", [PIXELS]), tmp_path / "plain.tif"
+    tifffile.imwrite(plain, PIXELS, photometric="rgb")
+    used = set()
+    for name in (path, plain, path):
+        with open_slide(name) as slide:
+            used |= {slide._reader._process.pid} if isinstance(slide, VendorSlide) else set()
+    assert len(used) == 1
+
+
+KILLED = """
+import os, signal, sys
+from data_pipelines.reading.open import open_slide
+slide = open_slide(sys.argv[1])
+print(slide._reader._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_reader_ends_with_the_process_that_asks(tmp_path):
+    path = write_svs(tmp_path / "a.svs", [PIXELS])
+    done = subprocess.run([sys.executable, "-c", KILLED, path], capture_output=True, text=True, check=False)
+    reader, end = Path("/proc", done.stdout.strip()), time.monotonic() + 10
+    while reader.exists() and reader.joinpath("stat").read_text().split()[2] != "Z" and time.monotonic() < end:
+        time.sleep(0.05)
+    assert done.returncode == -signal.SIGKILL and time.monotonic() < end
+
+
+def test_a_real_file_that_ends_openslide(real_data):
+    """Its tiles claim 2^50 bytes."""
+    path = real_data / "faults" / "openslide-abort-ap.svs"
+    with pytest.raises(UserError, match=r"ap\.svs is truncated or damaged \(669 bytes instead of 1125899906843089"):
+        open_slide(path)
+    with (
+        pytest.raises(UserError, match=r"ap\.svs: cannot read .* \(OpenSlide's process ended by SIGABRT\)"),
+        vendor.open_vendor(path) as slide,
+    ):
+        slide.read(0, 0, 0, 256, 256)
 
 
 def test_several_threads(tmp_path):
