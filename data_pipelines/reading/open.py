@@ -40,6 +40,11 @@ def open_slide(path: str | os.PathLike) -> Slide:
     if head in TIFF_MAGIC:
         tiff_pages.check_tiles(path)
     if (slide := vendor.open_vendor(path)) is not None:
+        try:
+            slide.notes += tiff_pages.vendor_notes(path) if head in TIFF_MAGIC else ()
+        except UserError:
+            slide.close()
+            raise
         return slide
     if head in TIFF_MAGIC:
         return tiff.TiffSlide(path)

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from crcfp_jax.common.errors import UserError
-from data_pipelines.reading.pixels import DEEP, GREY, LAID_ON_WHITE, ORIENTATION, TURNED, lay_on_white, to_8_bit
+from data_pipelines.reading.pixels import GREY, LAID_ON_WHITE, ORIENTATION, TURNED, deep, depth, lay_on_white, to_8_bit
 from data_pipelines.reading.slide import Slide, check_size, one_line, pixel_size, too_large
 
 FORMATS = ("PNG", "JPEG", "BMP")
@@ -68,18 +68,22 @@ def picture(path: Path) -> Iterator[Image.Image]:
 
 
 def _decode(path: Path, image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
-    depth, colours = png_kind(path) if image.format == "PNG" else (8, None)
-    deep = depth == 16  # of which Pillow would cut the lower bytes off
-    grey = image.mode.startswith("L") or (deep and colours in GREY_TYPES)
-    if image.mode in REFUSED or (deep and grey):
+    stored_bits, colours = png_kind(path) if image.format == "PNG" else (8, None)
+    is_deep = stored_bits == 16  # of which Pillow would cut the lower bytes off
+    grey = image.mode.startswith("L") or (is_deep and colours in GREY_TYPES)
+    if image.mode in REFUSED or (is_deep and grey):
         kind = REFUSED.get(image.mode, "16-bit grey")
         raise UserError(f"{path} is a {kind} picture, not the colours of a stained section: save it as 8-bit RGB")
     notes = (TURNED,) if image.getexif().get(ORIENTATION, 1) != 1 else ()
     image.load()
-    if deep:
-        decoded = to_8_bit(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED))
-        pixels = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB if decoded.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-        notes = (DEEP, *notes)
+    if is_deep:
+        decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        decoded = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB if decoded.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+        bits = depth(int(decoded[..., :3].max(initial=0)))
+        pixels = to_8_bit(decoded, bits)
+        if decoded.shape[2] == 4:
+            pixels[..., 3] = to_8_bit(decoded[..., 3], depth(int(decoded[..., 3].max(initial=0))))
+        notes = (deep(bits), *notes)
     else:
         pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     if pixels.shape[2] == 4:

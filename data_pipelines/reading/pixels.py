@@ -1,20 +1,42 @@
 """Stored pixels of every usable kind as 8-bit RGB."""
 
+import functools
+
 import numpy as np
 from jaxtyping import Shaped, UInt8, UInt16
 
 GREY = "grey repeated in three channels, where colour is expected"
-DEEP = "16-bit colour scaled to 8 bits"
 LAID_ON_WHITE = "transparency laid on white"
 TURNED = "the orientation tag is not applied"
 ORIENTATION = 274  # that tag, of EXIF and of TIFF
 
-_TO_8_BIT = ((np.arange(65536) + 128) // 257).astype(np.uint8)
+DEPTHS = (8, 10, 12, 14, 16)  # bits of what cameras put into 16
 
 
-def to_8_bit(pixels: Shaped[np.ndarray, "*any"]) -> UInt8[np.ndarray, "*any"]:
-    """Full-range uint16 as uint8 (65535 becomes 255); uint8 as it is."""
-    return _TO_8_BIT[pixels] if pixels.dtype == np.uint16 else pixels
+def to_8_bit(pixels: Shaped[np.ndarray, "*any"], bits: int = 16) -> UInt8[np.ndarray, "*any"]:
+    """uint16 of so many bits as uint8, the greatest value of these bits as 255; uint8 as it is."""
+    return _table(bits)[pixels] if pixels.dtype == np.uint16 else pixels
+
+
+@functools.cache
+def _table(bits: int) -> UInt8[np.ndarray, "65536"]:
+    most = 2**bits - 1
+    return ((np.minimum(np.arange(65536), most) * 255 + most // 2) // most).astype(np.uint8)
+
+
+def depth(greatest: int, declared: int = 0) -> int:
+    """Bits that the values of an image have in 16: as many as its greatest value needs, or more where it says so.
+
+    A section seen in transmitted light has something brighter than a quarter of the range. That it has all 16 bits is
+    what software writes without knowing.
+    """
+    needed = next(bits for bits in DEPTHS if greatest < 2**bits)
+    return max(needed, declared if declared < 16 else 0) if greatest else 16
+
+
+def deep(bits: int) -> str:
+    """The note on colour of more than 8 bits."""
+    return f"{bits}-bit colour scaled to 8 bits" if bits == 16 else f"{bits}-bit colour, stored in 16, scaled to 8 bits"
 
 
 def lay_on_white(

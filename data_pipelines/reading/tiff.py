@@ -17,6 +17,7 @@ from data_pipelines.reading.tiff_pages import Conversion, check_end, conversion,
 
 CACHE = 2**28  # bytes of decoded segments: two rows of tiles of 256 across a slide of 170,000 pixels
 PART = 2**20  # bytes of uncompressed rows read at once
+LOOKED_AT = 64  # parts of a picture, for the greatest value in it
 JPEG = (6, 7, 34892, 33007)  # the compressions whose segments share tables
 
 # What tifffile logs of odd files either doesn't matter here or is told as an error.
@@ -38,7 +39,7 @@ class TiffSlide(Slide):
 
     def _open(self, path: Path) -> None:
         pages = pyramid(path, self._file)
-        self._convert, notes = conversion(path, pages[0])
+        self._convert, notes = conversion(path, pages[0], lambda: _greatest_values(path, pages[-1]))
         microns, remarks = microns_per_pixel(self._file, pages[0])
         super().__init__(path, tuple((page.imagelength, page.imagewidth) for page in pages), microns, notes + remarks)
         self._file.filehandle.set_lock(True)
@@ -91,6 +92,14 @@ def _user_error_on_read(path: Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be read as TIFF ({one_line(error)}): copy it again, or {ADVICE}") from error
 
 
+def _greatest_values(path: Path, page: tifffile.TiffPage) -> Shaped[np.ndarray, " s"]:
+    """The greatest stored value of every channel, in parts spread evenly over the page."""
+    segments = _Segments(path, page)
+    chosen = np.linspace(0, segments.count - 1, min(segments.count, LOOKED_AT)).round()
+    parts = [part for index in chosen if (part := segments.stored(int(index))) is not None]
+    return np.max([part.max(axis=(0, 1)) for part in parts], axis=0) if parts else np.zeros(page.samplesperpixel, int)
+
+
 class _Segments:
     """The parts in which a page is read: its tiles or strips, or some rows of uncompressed ones."""
 
@@ -116,18 +125,23 @@ class _Segments:
             raise too_large(path, f"is one strip of {tall} x {wide} pixels")
         self.shape = (tall, wide)  # pixels of a part; at the bottom and the right the image ends earlier
         self.across = -(-self._width // wide)
+        self.count = -(-self._height // tall) * self.across
 
     def read(self, index: int, convert: Conversion) -> UInt8[np.ndarray, "h w 3"]:
         """Pixels of a part, cut at the image's edge; one without data, as sparse files have them, is white."""
-        read = self._rows if self._by_rows else self._decode
-        planes = [read(index, plane) for plane in range(self._planes)]
         row, column = divmod(index, self.across)
         height = min(self.shape[0], self._height - row * self.shape[0])
         width = min(self.shape[1], self._width - column * self.shape[1])
+        stored = self.stored(index)
+        return np.full((height, width, 3), 255, np.uint8) if stored is None else convert(stored[:height, :width])
+
+    def stored(self, index: int) -> Shaped[np.ndarray, "h w s"] | None:
+        """Values of a part as stored, a tile's beyond the image's edge too; None without data."""
+        read = self._rows if self._by_rows else self._decode
+        planes = [read(index, plane) for plane in range(self._planes)]
         if any(plane is None for plane in planes):
-            return np.full((height, width, 3), 255, np.uint8)
-        stored = planes[0] if len(planes) == 1 else np.concatenate(planes, -1)
-        return convert(stored[:height, :width])
+            return None
+        return planes[0] if len(planes) == 1 else np.concatenate(planes, -1)
 
     def _decode(self, index: int, plane: int) -> Shaped[np.ndarray, "h w s"] | None:
         index += plane * self._count

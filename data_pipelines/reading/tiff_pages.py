@@ -1,8 +1,10 @@
 """What the pages of a TIFF are: levels of a pyramid, their kind of pixels, and the size of a pixel."""
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
 import numpy as np
 import tifffile
@@ -11,11 +13,12 @@ from jaxtyping import Shaped, UInt8
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines.reading.pixels import (
-    DEEP,
     GREY,
     LAID_ON_WHITE,
     ORIENTATION,
     TURNED,
+    deep,
+    depth,
     lay_on_white,
     palette_table,
     to_8_bit,
@@ -25,11 +28,13 @@ from data_pipelines.reading.slide import pixel_size
 Conversion = Callable[[Shaped[np.ndarray, "h w s"]], UInt8[np.ndarray, "h w 3"]]
 
 MICRONS = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "inch": 25400.0}
+GREY_KINDS = ("MINISBLACK", "MINISWHITE")
 NAMES = {"SEPARATED": "CMYK", "YCBCR": "YCbCr"}
 NEEDED = (256, 257, 258, 262)  # tags: width, length, bits per sample, colour type
 LEFT_OUT = "fourth channel left out, as the file doesn't say what it is"
 ASSOCIATED, UNASSOCIATED = 1, 2  # alpha multiplied into the colours, or not
 JPEG = (6, 7)  # turns luminance and chrominance into RGB itself
+GREATEST_VALUE = 281  # tag, MaxSampleValue
 SAVE_AS_RGB = "save it as an 8-bit RGB TIFF"
 
 
@@ -81,15 +86,42 @@ def check_end(path: Path, page: tifffile.TiffPage) -> None:
 def check_tiles(path: Path) -> None:
     """Raises UserError where a vendor's TIFF has tiles beyond its end, which OpenSlide sees when it reads them only.
 
-    What else is odd in a vendor's file is for OpenSlide to judge. Pages in strips are labels and the like. The offsets
-    of an NDPI of more than 4 GB are not those that stand in it.
+    The offsets of an NDPI of more than 4 GB are not those that stand in it.
     """
+    with _openslide_judges(), tifffile.TiffFile(path) as file:
+        if not file.is_ndpi:
+            for page in _tiled(path, file):
+                check_end(path, page)
+
+
+def vendor_notes(path: Path) -> tuple[str, ...]:
+    """Notes on a vendor's TIFF that OpenSlide gives as 8-bit colour, whatever it is.
+
+    Raises:
+        UserError: its pixels have more than 8 bits, of which OpenSlide gives the upper ones: black, if they hold fewer.
+    """
+    notes: tuple[str, ...] = ()
+    with _openslide_judges(), tifffile.TiffFile(path) as file:
+        if pages := _tiled(path, file):
+            page = max(pages, key=lambda page: page.imagelength * page.imagewidth)
+            if page.bitspersample > 8:
+                raise UserError(
+                    f"{path} has {page.bitspersample}-bit pixels, of which OpenSlide reads 8: {SAVE_AS_RGB}"
+                )
+            notes = (GREY,) if _photometric(page) in GREY_KINDS else ()
+    return notes
+
+
+def _tiled(path: Path, file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+    """The pages of a slide; those in strips are labels and the like."""
+    return [page for page in page_chain(path, file) if page.is_tiled]
+
+
+@contextmanager
+def _openslide_judges() -> Iterator[None]:
+    """Ends the block in silence where tifffile finds a vendor's file odd."""
     try:
-        with tifffile.TiffFile(path) as file:
-            if not file.is_ndpi:
-                for page in page_chain(path, file):
-                    if page.is_tiled:
-                        check_end(path, page)
+        yield
     except UserError:
         raise
     except Exception:  # tifffile raises what it likes
@@ -107,15 +139,22 @@ def _is_copy(page: tifffile.TiffPage, main: tifffile.TiffPage) -> bool:
     return factor > 1 and fits
 
 
-def conversion(path: Path, page: tifffile.TiffPage) -> tuple[Conversion, tuple[str, ...]]:
+def conversion(
+    path: Path, page: tifffile.TiffPage, greatest: Callable[[], Sequence[int]]
+) -> tuple[Conversion, tuple[str, ...]]:
     """How the page's pixels become RGB, and notes on it.
+
+    Args:
+        path: of the file.
+        page: the largest.
+        greatest: gives the greatest value of every channel, of which only 16 bits don't say how many bits they hold.
 
     Raises:
         UserError: pixels that a network for colour pictures can't take.
     """
     if any(tag not in page.tags for tag in NEEDED):
         raise UserError(f"{path} is truncated or damaged (it lacks tags that every colour TIFF has): copy it again")
-    kind = getattr(page.photometric, "name", str(page.photometric))
+    kind = _photometric(page)
     colours = {"RGB": 3, "YCBCR": 3, "PALETTE": 1, "MINISBLACK": 1, "MINISWHITE": 1}.get(kind)
     if colours is None or (kind == "YCBCR" and (page.compression not in JPEG or page.planarconfig != 1)):
         raise _refused(path, f"pixels of type {NAMES.get(kind, kind)}")
@@ -130,25 +169,43 @@ def conversion(path: Path, page: tifffile.TiffPage) -> tuple[Conversion, tuple[s
         raise _refused(path, "16-bit grey pixels")
     table = palette_table(page.colormap) if kind == "PALETTE" else None
     premultiplied = tuple(page.extrasamples) == (ASSOCIATED,)
+    is_deep = page.dtype == np.uint16
+    most = [int(value) for value in greatest()] if is_deep else []
+    bits = depth(max(most[:colours]), _declared_bits(page)) if is_deep else 8
+    alpha_bits = depth(most[colours]) if is_deep and alpha else 8
 
     def convert(stored: Shaped[np.ndarray, "h w s"]) -> UInt8[np.ndarray, "h w 3"]:
         if table is not None:
             return table[stored[..., 0]]
-        stored = to_8_bit(stored)
-        colour = stored[..., :colours] if kind != "MINISWHITE" else 255 - stored[..., :colours]
+        colour = to_8_bit(stored[..., :colours], bits)
+        colour = colour if kind != "MINISWHITE" else 255 - colour
         colour = np.repeat(colour, 3, -1) if colours == 1 else colour
         if alpha:
-            return lay_on_white(colour, stored[..., colours], premultiplied=premultiplied)
+            return lay_on_white(colour, to_8_bit(stored[..., colours], alpha_bits), premultiplied=premultiplied)
         return np.ascontiguousarray(colour)
 
     notes = {
-        DEEP: page.dtype == np.uint16,
-        GREY: kind in ("MINISBLACK", "MINISWHITE"),
+        deep(bits): is_deep,
+        GREY: kind in GREY_KINDS,
         LAID_ON_WHITE: alpha,
         LEFT_OUT: left_out,
         TURNED: page.tags.valueof(ORIENTATION, 1) != 1,
     }
     return convert, tuple(note for note, applies in notes.items() if applies)
+
+
+def _photometric(page: tifffile.TiffPage) -> str:
+    return getattr(page.photometric, "name", str(page.photometric))
+
+
+def _declared_bits(page: tifffile.TiffPage) -> int:
+    """Bits that the values have, as OME-XML or the tag of the greatest value says; 0: neither does."""
+    tagged = int(np.max(page.tags.valueof(GREATEST_VALUE, 0))).bit_length()
+    file = page.parent
+    try:
+        return max([tagged, *(int(each.get("SignificantBits", 0)) for each in _ome_pixels(file, page))])
+    except ValueError:
+        return tagged
 
 
 def _refused(path: Path, what: str) -> UserError:
@@ -160,9 +217,11 @@ def microns_per_pixel(file: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple
 
     OME-XML says it, or ImageJ's unit of length, or the resolution tags.
     """
-    ome = _ome_size(file.ome_metadata, page) if file.is_ome else (None, None)
-    if None not in ome:
-        return pixel_size(*ome)
+    for pixels in _ome_pixels(file, page):
+        names = ("PhysicalSizeY", "PhysicalSizeX")
+        sides = [_length(pixels.get(name), pixels.get(f"{name}Unit", "µm")) for name in names]
+        if None not in sides:
+            return pixel_size(*sides)
     across, down = page.get_resolution()  # pixels per unit
     unit = file.imagej_metadata.get("unit", "") if file.is_imagej else ""
     factor = MICRONS.get(str(unit).replace("\\u00B5", "µ")) or {2: 25400.0, 3: 1e4}.get(int(page.resolutionunit))
@@ -171,18 +230,16 @@ def microns_per_pixel(file: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple
     return pixel_size(factor / down, factor / across)
 
 
-def _ome_size(xml: str, page: tifffile.TiffPage) -> tuple[float | None, float | None]:
-    """Height and width of a pixel in µm, of the image of the page's size."""
+def _ome_pixels(file: tifffile.TiffFile, page: tifffile.TiffPage) -> list[Element]:
+    """What OME-XML says of the image of the page's size: that element, or none."""
+    if not file.is_ome:
+        return []
     try:
-        root = ElementTree.fromstring(xml)
+        root = ElementTree.fromstring(file.ome_metadata)
     except (ElementTree.ParseError, DefusedXmlException, ValueError):
-        return None, None
-    for pixels in root.iterfind(".//{*}Pixels"):
-        if (pixels.get("SizeY"), pixels.get("SizeX")) == (str(page.imagelength), str(page.imagewidth)):
-            return tuple(
-                _length(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX"
-            )
-    return None, None
+        return []
+    size = (str(page.imagelength), str(page.imagewidth))
+    return [each for each in root.iterfind(".//{*}Pixels") if (each.get("SizeY"), each.get("SizeX")) == size][:1]
 
 
 def _length(number: str | None, unit: str) -> float | None:

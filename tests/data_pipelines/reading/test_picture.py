@@ -10,7 +10,7 @@ from PIL import Image
 from crcfp_jax.common.errors import UserError
 from data_pipelines.reading import slide as slides
 from data_pipelines.reading.open import open_slide
-from data_pipelines.reading.pixels import DEEP, GREY, LAID_ON_WHITE, TURNED, lay_on_white, to_8_bit
+from data_pipelines.reading.pixels import GREY, LAID_ON_WHITE, TURNED, deep, depth, lay_on_white, to_8_bit
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (50, 60, 3), np.uint8)
@@ -63,15 +63,35 @@ def test_grey_and_palette(tmp_path):
 
 def test_sixteen_bits_are_scaled_by_257(tmp_path):
     assert to_8_bit(np.array([0, 128, 129, 257, 65535, 65406], np.uint16)).tolist() == [0, 0, 1, 1, 255, 254]
-    deep = PIXELS.astype(np.uint16) * 257
-    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(deep))
+    stored = PIXELS.astype(np.uint16) * 257
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(stored))
     pixels, slide = read(tmp_path / "deep.png")
     np.testing.assert_array_equal(pixels, PIXELS)
-    assert slide.notes == (DEEP,)
-    (tmp_path / "rgba.png").write_bytes(imagecodecs.png_encode(np.dstack([deep, ALPHA.astype(np.uint16) * 257])))
+    assert slide.notes == (deep(16),)
+    (tmp_path / "rgba.png").write_bytes(imagecodecs.png_encode(np.dstack([stored, ALPHA.astype(np.uint16) * 257])))
     pixels, slide = read(tmp_path / "rgba.png")
     np.testing.assert_array_equal(pixels, lay_on_white(PIXELS, ALPHA))
-    assert slide.notes == (LAID_ON_WHITE, DEEP)
+    assert slide.notes == (LAID_ON_WHITE, deep(16))
+
+
+def test_fewer_bits_in_sixteen_are_scaled_by_their_own_range(tmp_path):
+    stored = np.round(PIXELS * (4095 / 255)).astype(np.uint16)
+    stored[0, 0] = 4095
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(stored))
+    pixels, slide = read(tmp_path / "a.png")
+    np.testing.assert_array_equal(pixels[1:], PIXELS[1:])
+    assert slide.notes == (deep(12),) == ("12-bit colour, stored in 16, scaled to 8 bits",)
+    opaque = np.full((50, 60), 65535, np.uint16)
+    (tmp_path / "rgba.png").write_bytes(imagecodecs.png_encode(np.dstack([stored, opaque])))
+    np.testing.assert_array_equal(read(tmp_path / "rgba.png")[0][1:], PIXELS[1:])
+
+
+def test_bits_by_the_greatest_value_and_by_what_is_declared():
+    assert [depth(n) for n in (0, 1, 255, 256, 1023, 1024, 4095, 4096, 16383, 16384, 65535)] == [
+        16, 8, 8, 10, 10, 12, 12, 14, 14, 16, 16
+    ]  # fmt: skip
+    assert (depth(700, 12), depth(5000, 12), depth(700, 16)) == (12, 14, 10)
+    assert to_8_bit(np.array([0, 8, 9, 4095, 9999], np.uint16), 12).tolist() == [0, 0, 1, 255, 255]
 
 
 def test_kinds_that_are_refused(tmp_path):

@@ -8,7 +8,7 @@ from concurrent_reads import assert_threads_read
 from crcfp_jax.common.errors import UserError
 from data_pipelines.reading import tiff
 from data_pipelines.reading.open import open_slide
-from data_pipelines.reading.pixels import DEEP, GREY, LAID_ON_WHITE, TURNED, lay_on_white
+from data_pipelines.reading.pixels import GREY, LAID_ON_WHITE, TURNED, deep, lay_on_white
 from data_pipelines.reading.tiff import TiffSlide
 from data_pipelines.reading.tiff_pages import LEFT_OUT
 
@@ -67,7 +67,48 @@ def test_planes_of_their_own(tmp_path, layout):
 @pytest.mark.parametrize("layout", [{}, TILED, {"byteorder": ">"}, {"byteorder": ">", "rowsperstrip": 7}])
 def test_sixteen_bit_colour(tmp_path, layout):
     path = write(tmp_path / "a.tif", PIXELS.astype(np.uint16) * 257, **layout)
-    assert check(path) == (DEEP,)
+    assert check(path) == (deep(16),)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("layout", [{}, TILED, {"planarconfig": "separate"}])
+def test_fewer_bits_in_sixteen_are_scaled_by_their_own_range(tmp_path, bits, layout):
+    """As cameras store them; as 16 bits they would be black."""
+    stored = np.round(PIXELS * ((2**bits - 1) / 255)).astype(np.uint16)
+    stored[0, 0] = 2**bits - 1
+    pixels = PIXELS.copy()
+    pixels[0, 0] = 255
+    given = np.moveaxis(stored, -1, 0) if "planarconfig" in layout else stored
+    assert check(write(tmp_path / "a.tif", given, **layout), pixels) == (deep(bits),)
+
+
+def first_pixel(path):
+    with open_slide(path) as slide:
+        return int(slide.read(0, 0, 0, 1, 1)[0, 0, 0]), slide.notes
+
+
+def test_the_depth_that_a_file_declares_counts_where_its_values_fit(tmp_path):
+    stored = np.full((70, 90, 3), 1000, np.uint16)  # a dark part of a brighter slide of 12 bits
+    for value, expected in ((4095, (62, (deep(12),))), (65535, (249, (deep(10),)))):
+        path = write(tmp_path / f"{value}.tif", stored, extratags=[(281, "H", 3, (value,) * 3, True)])
+        assert first_pixel(path) == expected
+    assert first_pixel(write(tmp_path / "none.tif", stored)) == (249, (deep(10),))
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, stored, photometric="rgb", metadata={"axes": "YXS", "SignificantBits": 12}, ome=True)
+    assert first_pixel(path)[0] == 62
+
+
+def test_the_greatest_value_is_looked_for_all_over_the_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiff, "LOOKED_AT", 3)
+    stored = np.full((640, 64, 3), 200, np.uint16)
+    stored[-64:] = 4095  # the last of ten tiles
+    assert first_pixel(write(tmp_path / "a.tif", stored, tile=(64, 64))) == (12, (deep(12),))
+
+
+def test_deep_transparency_has_a_depth_of_its_own(tmp_path):
+    four = np.concatenate([np.full((30, 40, 3), 4095, np.uint16), np.full((30, 40, 1), 65535, np.uint16)], -1)
+    path = write(tmp_path / "a.tif", four, extrasamples=["unassalpha"])
+    assert first_pixel(path) == (255, (deep(12), LAID_ON_WHITE))
 
 
 def test_uncompressed_rows_are_read_in_parts(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from concurrent_reads import assert_threads_read
 from crcfp_jax.common.errors import UserError
 from data_pipelines.reading import vendor
 from data_pipelines.reading.open import open_slide
+from data_pipelines.reading.pixels import GREY
 from data_pipelines.reading.vendor import VendorSlide
 from data_pipelines.reading.vendor_server import BLOCK
 
@@ -145,14 +146,26 @@ def test_tiles_too_large_for_any_memory(tmp_path):
         open_slide(path)
 
 
+def test_grey_is_noted_and_what_openslide_would_cut_is_refused(tmp_path):
+    """OpenSlide gives both as 8-bit colour: 12 bits in 16 as black."""
+    settings = {"tile": (256, 256), "metadata": None, "description": APERIO.format("0.25"), "compression": "lzw"}
+    tifffile.imwrite(tmp_path / "grey.svs", PIXELS[:300, :300, 0], photometric="minisblack", **settings)
+    with open_slide(tmp_path / "grey.svs") as slide:
+        assert isinstance(slide, VendorSlide) and slide.notes == (GREY,)
+        np.testing.assert_array_equal(slide.read(0, 0, 0, 9, 9), np.repeat(PIXELS[:9, :9, :1], 3, -1))
+    for name, pixels, kind in (("a", PIXELS, "rgb"), ("b", PIXELS[..., 0], "minisblack")):
+        stored = pixels[:300, :300].astype(np.uint16) * 16
+        tifffile.imwrite(tmp_path / f"{name}.svs", stored, photometric=kind, **settings)
+        with pytest.raises(UserError, match=rf"{name}.svs has 16-bit pixels, of which OpenSlide reads 8: save it as"):
+            open_slide(tmp_path / f"{name}.svs")
+
+
 def test_the_end_of_a_reader_costs_its_slide_only(tmp_path):
     path = write_svs(tmp_path / "a.svs", [PIXELS])
     with open_slide(path) as other, open_slide(path) as slide:
         slide._reader._process.kill()
         for _ in range(2):
-            with pytest.raises(
-                UserError, match=r"a\.svs: cannot read rows 0 .*OpenSlide's process ended by SIGKILL"
-            ):
+            with pytest.raises(UserError, match=r"a\.svs: cannot read rows 0 .*OpenSlide's process ended by SIGKILL"):
                 slide.read(0, 0, 0, 9, 9)
         np.testing.assert_array_equal(other.read(0, 0, 0, 99, 99), PIXELS[:99, :99])
     with open_slide(path) as slide:

@@ -19,7 +19,7 @@ from crcfp_jax.common.errors import UserError
 from data_pipelines.build import build, main
 from data_pipelines.reading import slide as slides
 from data_pipelines.reading.open import open_slide
-from data_pipelines.reading.pixels import DEEP, GREY, LAID_ON_WHITE, TURNED
+from data_pipelines.reading.pixels import GREY, LAID_ON_WHITE, TURNED, deep
 from data_pipelines.reading.whole import read_codes, read_image
 
 A2 = REGION.format(site="A2")
@@ -74,7 +74,7 @@ def as_jpeg_has_it() -> np.ndarray:
 READ = {  # bytes of the file, pixels by hand, notes
     "colour": (lambda: pillow(Image.fromarray(COLOUR)), COLOUR, ()),
     "grey": (lambda: pillow(Image.fromarray(COLOUR[..., 0])), THREE, (GREY,)),
-    "16-bit colour": (lambda: imagecodecs.png_encode(COLOUR.astype(np.uint16) * 257), COLOUR, (DEEP,)),
+    "16-bit colour": (lambda: imagecodecs.png_encode(COLOUR.astype(np.uint16) * 257), COLOUR, (deep(16),)),
     "hidden colour": (lambda: pillow(Image.fromarray(np.dstack([COLOUR, HIDDEN]))), SEEN, (LAID_ON_WHITE,)),
     "palette": (paletted, PALETTE[INDICES], ()),
     "clear palette": (
@@ -87,7 +87,7 @@ READ = {  # bytes of the file, pixels by hand, notes
     "BMP": (lambda: pillow(Image.fromarray(COLOUR), "BMP"), COLOUR, ()),
     "grey BMP": (lambda: pillow(Image.fromarray(COLOUR[..., 0]), "BMP"), THREE, (GREY,)),
     "TIFF": (lambda: tiff(COLOUR, photometric="rgb", compression="lzw", predictor=True), COLOUR, ()),
-    "16-bit TIFF": (lambda: tiff(COLOUR.astype(np.uint16) * 257, photometric="rgb"), COLOUR, (DEEP,)),
+    "16-bit TIFF": (lambda: tiff(COLOUR.astype(np.uint16) * 257, photometric="rgb"), COLOUR, (deep(16),)),
     "TIFF, hidden colour": (
         lambda: tiff(np.dstack([COLOUR, HIDDEN]), photometric="rgb", extrasamples=["unassalpha"]),
         SEEN,
