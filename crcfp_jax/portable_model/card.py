@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class Card:
     window: int  # pixels; side of a training crop
     overlap: float  # least share of a window's side that neighbours have in common
     stride: int  # pixels between neighbouring features
+    step: int  # pixels that an image's sides should be multiples of: else the result lies beside it
     uncertainty: bool  # whether auxiliary classifiers give one
     embedding: bool  # whether the artifact gives one; those of older versions don't
     jax_version: str  # that the artifact was written with
@@ -77,12 +79,18 @@ def read_card(folder: Path) -> Card:
         window=content["window"],
         overlap=content["overlap"],
         stride=content["stride"],
+        step=side_step(content),
         uncertainty=content["uncertainty"],
         embedding=content.get("embedding", False),
         jax_version=content["versions"]["jax"],
         digest=content["card_sha256"],
         files={name: StoredFile(entry["sha256"], entry["bytes"]) for name, entry in content["files"].items()},
     )
+
+
+def side_step(content: Mapping[str, Any]) -> int:
+    """Pixels that the sides of an image should be multiples of, for the cells of every map to lie on its pixels."""
+    return math.lcm(content["stride"], content.get("output_stride", 1))
 
 
 def card_digest(content: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from crcfp_jax.portable_model.card import ARTIFACT, KNOWN, ONNX, PARAMETERS
+from crcfp_jax.portable_model.card import ARTIFACT, KNOWN, ONNX, PARAMETERS, side_step
 from crcfp_jax.portable_model.card_usage import usage
 
 _FAMILIES = {"v3": "DeepLab-v3", "v3plus": "DeepLab-v3+"}
@@ -53,7 +53,8 @@ def _inputs(card: Mapping[str, Any]) -> str:
 of values from 0 to 1).
 - **{card["microns_per_pixel"]:.3g} µm per pixel**: the training images, of {stored} µm per pixel, were scaled to it. \
 Average over areas to shrink an image, interpolate bilinearly to enlarge one.
-- Any height and width, best **windows of {card["window"]} pixels**, overlapping by {card["overlap"]:.0%}: the \
+- Height and width in multiples of {side_step(card)} pixels (of other sizes the result lies up to half as many \
+beside the image), best **windows of {card["window"]} pixels**, overlapping by {card["overlap"]:.0%}: the \
 training crop's extent. One branch pools the whole image that it is given, and has never seen a larger one."""
 
 

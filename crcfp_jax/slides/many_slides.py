@@ -38,12 +38,16 @@ def predict_all(given: Namespace, formats: tuple[str, ...]) -> int:
     card = model.card
     options = Options(
         microns_per_pixel=given.mpp,
+        forced_microns_per_pixel=given.force_mpp,
         side=card.window if given.tile is None else given.tile,
         overlap=card.overlap if given.overlap is None else given.overlap,
         batch_size=given.batch_size,
         tissue_only=given.tissue_only,
         formats=formats,
     )
+    if options.side % card.step and options.side != card.window:
+        above = -(-options.side // card.step) * card.step
+        raise UserError(f"--tile {options.side}: give a multiple of {card.step} pixels, the model's, such as {above}")
     devices = jax.local_devices()
     predictor = Predictor(card, model.predictor(devices, uncertainty=need_uncertainty(formats)), len(devices))
     settings = {"model": card.digest} | options.settings()

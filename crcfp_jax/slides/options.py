@@ -18,7 +18,8 @@ class Options:
         UserError: a number that can't be used; names its option.
     """
 
-    microns_per_pixel: float | None  # of the pictures, instead of what their files say
+    microns_per_pixel: float | None  # of pictures whose files don't say
+    forced_microns_per_pixel: float | None  # of all pictures, whatever their files say
     side: int  # network pixels of a window
     overlap: float  # share of the side
     batch_size: int  # windows on each device
@@ -26,10 +27,9 @@ class Options:
     formats: tuple[str, ...]  # of FORMATS
 
     def __post_init__(self):
-        if self.microns_per_pixel is not None and not PLAUSIBLE[0] <= self.microns_per_pixel <= PLAUSIBLE[1]:
-            raise UserError(
-                f"--mpp {self.microns_per_pixel}: give µm per pixel, between {PLAUSIBLE[0]:g} and {PLAUSIBLE[1]:g}"
-            )
+        for name, microns in (("--mpp", self.microns_per_pixel), ("--force_mpp", self.forced_microns_per_pixel)):
+            if microns is not None and not PLAUSIBLE[0] <= microns <= PLAUSIBLE[1]:
+                raise UserError(f"{name} {microns}: give µm per pixel, between {PLAUSIBLE[0]:g} and {PLAUSIBLE[1]:g}")
         if self.side < LEAST_SIDE:
             raise UserError(f"--tile {self.side}: give at least {LEAST_SIDE} pixels")
         if not 0 <= self.overlap <= GREATEST_OVERLAP:
@@ -41,6 +41,7 @@ class Options:
         """What results depend on, by the name of its option: JSON."""
         return {
             "--mpp": self.microns_per_pixel,
+            "--force_mpp": self.forced_microns_per_pixel,
             "--tile": self.side,
             "--overlap": self.overlap,
             "--tissue_only": self.tissue_only,

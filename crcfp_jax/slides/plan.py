@@ -13,6 +13,9 @@ from data_pipelines.reading.tissue import Tissue, find_tissue
 from data_pipelines.tiling import Tiling, Window, choose_windows, window_step
 
 COARSE = 1.5  # times the training images' pixel size, from which a picture lacks what the network has learnt to see
+TOO_COARSE = 8.0  # times; beyond, the pixel size is a mistake, and a small picture would be enlarged for hours
+ALIKE = 0.02  # relative difference between two sizes of a pixel that nobody needs to know of
+IN_MICRONS = "in µm (about 0.25 at 40x, 0.5 at 20x)"
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,19 @@ def plan_picture(slide: Slide, card: Card, options: Options) -> SlidePlan:
     """Decides the sizes, finds the tissue and chooses the windows.
 
     Raises:
-        UserError: nothing tells the slide's pixel size, or it can't be read.
+        UserError: nothing tells the slide's pixel size, or it is far from that of training, or it can't be read.
     """
-    microns_per_pixel = options.microns_per_pixel or slide.microns_per_pixel
+    told = slide.microns_per_pixel
+    microns_per_pixel = options.forced_microns_per_pixel or told or options.microns_per_pixel
     if microns_per_pixel is None:
+        raise UserError(f"{slide.path} doesn't say how large its pixels are: give --mpp, {IN_MICRONS}")
+    if microns_per_pixel > TOO_COARSE * card.data_microns_per_pixel:
+        of_file = microns_per_pixel == told and options.forced_microns_per_pixel is None
+        remedy = f"if its file is wrong, give --force_mpp, {IN_MICRONS}" if of_file else f"give it {IN_MICRONS}"
+        coarser = microns_per_pixel / card.data_microns_per_pixel
         raise UserError(
-            f"{slide.path} doesn't say how large its pixels are: give --mpp, in µm (about 0.25 at 40x, 0.5 at 20x)"
+            f"{slide.path}: pixels of {microns_per_pixel:.3g} µm are {coarser:.0f} times as coarse as the "
+            f"{card.data_microns_per_pixel:.3g} µm that the model was trained on: {remedy}"
         )
     view = View(slide, card.microns_per_pixel / microns_per_pixel)
     height, width = view.size
@@ -62,6 +72,14 @@ def plan_picture(slide: Slide, card: Card, options: Options) -> SlidePlan:
 def caveats(plan: SlidePlan, card: Card, options: Options) -> list[str]:
     """What a user should know before trusting the result, one short line each."""
     found = []
+    told, filling, forced = plan.slide.microns_per_pixel, options.microns_per_pixel, options.forced_microns_per_pixel
+    if told and forced and abs(forced / told - 1) > ALIKE:
+        found.append(f"its file says {told:.4g} µm per pixel; --force_mpp {forced:.4g} counts instead")
+    if told and filling and abs(filling / told - 1) > ALIKE:
+        found.append(
+            f"its file says {told:.4g} µm per pixel, which counts; --mpp {filling:.4g} is for those that don't say, "
+            "--force_mpp is for all"
+        )
     if plan.microns_per_pixel > COARSE * card.data_microns_per_pixel:
         found.append(
             f"its pixels of {plan.microns_per_pixel:.3g} µm are coarser than the {card.data_microns_per_pixel:.3g} µm "

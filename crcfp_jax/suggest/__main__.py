@@ -27,7 +27,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("inputs", nargs="+", metavar="INPUT", help="image or slide, a pattern in quotes, or a folder of them")
     add("--regions", type=int, default=10, help="places to suggest, over all inputs (default: 10)")
     add("--size", type=float, help="µm of a place's side, about (default: the extent of the model's window)")
-    add("--mpp", type=float, help="µm per pixel of the inputs, instead of what their files say")
+    pixels = parser.add_mutually_exclusive_group()
+    pixels.add_argument("--mpp", type=float, help="µm per pixel of the inputs whose files don't say")
+    pixels.add_argument("--force_mpp", type=float, help="µm per pixel of all inputs, whatever their files say")
     add("--overwrite", action="store_true", help="replace suggestions that are there")
     return parser
 

@@ -44,7 +44,8 @@ def run(given: Namespace) -> int:
     known = read_known(given.model / KNOWN) if KNOWN in card.files else None
     extent = card.window * card.microns_per_pixel
     group = max(1, round((given.size or extent) / extent))
-    options = Options(given.mpp, card.window, overlap=0.0, batch_size=BATCH, tissue_only=True, formats=("mask",))
+    looks = {"overlap": 0.0, "batch_size": BATCH, "tissue_only": True, "formats": ("mask",)}
+    options = Options(given.mpp, given.force_mpp, card.window, **looks)
     found, microns, failed = _look(pictures, forward, len(card.classes), group, options, card)
     suggestions = suggest(found, known, card.classes, given.regions)
     if not suggestions:

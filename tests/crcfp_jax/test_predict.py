@@ -166,13 +166,46 @@ def test_pictures_of_another_pixel_size_are_rescaled_and_their_results_scaled_ba
         assert mm2[1] == pytest.approx(mm2[0], rel=0.1, abs=2e-4)
 
 
-def test_mpp_overrules_the_file(model, tmp_path):
+def sizes_and_notes(folder):
+    found = {}
+    for path in folder.glob("*/result.json"):
+        given = json.loads(path.read_text())["input"]
+        found[path.parent.name] = (given["microns_per_pixel"], given["notes"])
+    return found
+
+
+def test_mpp_fills_gaps_and_is_told_where_a_file_knows(model, tmp_path):
+    path = save(tmp_path / "a.png", tissue(64, 64))  # 1 µm
+    Image.fromarray(tissue(64, 64)).save(tmp_path / "sizeless.png")
+    words = (path, tmp_path / "sizeless.png", "--formats", "csv")
+    assert predict(model, tmp_path / "out", *words, "--mpp", "1.2") == 0
+    (told,) = sizes_and_notes(tmp_path / "out")["a.png"][1]
+    assert told.startswith("its file says 1 µm per pixel, which counts; --mpp 1.2 is for those that don't say")
+    assert sizes_and_notes(tmp_path / "out") == {"a.png": (pytest.approx(1), [told]), "sizeless.png": (1.2, [])}
+    assert predict(model, tmp_path / "same", *words, "--mpp", "1.01") == 0
+    assert sizes_and_notes(tmp_path / "same") == {"a.png": (pytest.approx(1), []), "sizeless.png": (1.01, [])}
+
+
+def test_force_mpp_overrules_the_file(model, tmp_path):
     path = save(tmp_path / "a.png", tissue(64, 64))
-    assert predict(model, tmp_path / "out", path, "--mpp", "2", "--formats", "csv") == 0
+    assert predict(model, tmp_path / "out", path, "--force_mpp", "2", "--formats", "csv") == 0
     result = json.loads((tmp_path / "out" / "a.png" / "result.json").read_text())
-    assert result["network"]["size"] == [128, 128]
-    (note,) = result["input"]["notes"]
+    assert result["network"]["size"] == [128, 128] and result["settings"]["--force_mpp"] == 2
+    told, note = result["input"]["notes"]
+    assert told == "its file says 1 µm per pixel; --force_mpp 2 counts instead"
     assert note.startswith("its pixels of 2 µm are coarser than the 1 µm that the model was trained on")
+
+
+def test_a_pixel_size_that_is_a_mistake_is_refused_before_the_work(model, tmp_path, capsys):
+    printed = save(tmp_path / "printed.png", tissue(64, 64), 10.58)  # 2400 dpi
+    plain = tmp_path / "sizeless.png"
+    Image.fromarray(tissue(64, 64)).save(plain)
+    assert predict(model, tmp_path / "out", printed, plain, "--mpp", "20") == 1
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("failed: ")]
+    microns = "in µm (about 0.25 at 40x, 0.5 at 20x)"
+    times = "times as coarse as the 1 µm that the model was trained on"
+    assert told[0].endswith(f"pixels of 10.6 µm are 11 {times}: if its file is wrong, give --force_mpp, {microns}")
+    assert told[1].endswith(f"pixels of 20 µm are 20 {times}: give it {microns}")
 
 
 def test_a_large_slide_has_the_networks_pixels_and_polygons_in_its_own(model, tmp_path, monkeypatch):
@@ -302,6 +335,7 @@ def test_too_large_a_batch_ends_the_command(model, tmp_path, monkeypatch):
         (["--tile", "8"], "--tile 8"),
         (["--overlap", "1"], "--overlap 1.0"),
         (["--mpp", "0"], "--mpp 0.0"),
+        (["--tile", "33"], "--tile 33: give a multiple of 4 pixels, the model's, such as 36$"),
         (["nowhere.svs"], "nowhere.svs: no such file or folder"),
     ],
 )

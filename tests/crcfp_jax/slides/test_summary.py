@@ -143,13 +143,15 @@ def test_no_failure_no_error_code(tmp_path):
     ("change", "told"),
     [
         ({"microns_per_pixel": 250.0}, "--mpp 250.0: give µm per pixel, between 0.05 and 20"),
+        ({"forced_microns_per_pixel": 0.0}, "--force_mpp 0.0: give µm per pixel, between 0.05 and 20"),
         ({"side": 8}, "--tile 8: give at least 32 pixels"),
         ({"overlap": 0.9}, "--overlap 0.9: give a share from 0 to 0.75"),
         ({"batch_size": 0}, "--batch_size 0: give at least 1"),
     ],
 )
 def test_options_that_cannot_be_used_are_told(change, told):
-    usable = {"microns_per_pixel": None, "side": 96, "overlap": 0.25, "batch_size": 4, "tissue_only": True}
+    usable = {"microns_per_pixel": None, "forced_microns_per_pixel": None, "side": 96, "overlap": 0.25}
+    usable |= {"batch_size": 4, "tissue_only": True}
     with pytest.raises(UserError) as error:
         Options(**usable | change, formats=("mask",))
     assert str(error.value) == told
