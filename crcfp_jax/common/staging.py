@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import user_error_on_write
 
 
@@ -21,8 +22,10 @@ def staged_folder(final: Path, mark: str) -> Iterator[Path]:
         mark: name of a file that every complete one has.
 
     Raises:
-        UserError: the folder can't be written.
+        UserError: `final` is a link, or the folder can't be written.
     """
+    if final.is_symlink():  # what it leads to would be emptied
+        raise UserError(f"{final} is a link: remove it, or give the folder that it leads to")
     part, old = _beside(final)
     recover_staged(final, mark)
     with user_error_on_write(final):

@@ -1,6 +1,8 @@
 """The pictures that a command line names: files, patterns and folders."""
 
+import functools
 import glob
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -8,7 +10,11 @@ from pathlib import Path
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import visible_files
-from data_pipelines.reading.open import is_slide_file
+from crcfp_jax.slides.result import is_result
+from data_pipelines.reading.open import OTHER_SUFFIXES, is_slide_file
+
+UNREAD = ", which is not read"
+DICOM = "of a DICOM slide, give one .dcm file by its name"
 
 
 @dataclass(frozen=True)
@@ -20,12 +26,20 @@ class Input:
     regions: Path | None = None  # the file whose regions are counted on their own
 
 
-def find_inputs(words: Sequence[str], output: Path) -> list[Input]:
+@dataclass(frozen=True)
+class Inputs:
+    """The pictures of a command line, and notes on what was left out of its folders."""
+
+    pictures: list[Input]
+    notes: list[str]
+
+
+def find_inputs(words: Sequence[str], output: Path) -> Inputs:
     """Every picture that the words of a command line name, in their order, each once.
 
     A word is a file, a pattern (`'slides/*.svs'`, for shells that don't expand it) or a folder, of which every picture
-    is taken, those in folders below it too, but for hidden ones. Results are named after the file, with its suffix; for
-    a folder, with the path below it. What lies in `output` is no input.
+    is taken, those in folders below it too, but for hidden ones and those of earlier results. Results are named after
+    the file, with its suffix; for a folder, with the path below it. What lies in `output` is no input.
 
     Raises:
         UserError: a word that names nothing or lies in `output`, or two pictures whose results would have the same
@@ -33,41 +47,65 @@ def find_inputs(words: Sequence[str], output: Path) -> list[Input]:
     """
     found: dict[Path, Input] = {}
     names: dict[str, Path] = {}
-    for path, name in (pair for word in words for pair in _expand(word, output)):
+    notes: list[str] = []
+    for path, name in (pair for word in words for pair in _expand(word, output, notes)):
         resolved = path.resolve()
         if resolved in found:
             continue
         if name in names:
-            raise UserError(f"{path} and {names[name]} have the same name: give each another --output")
+            both = f"{path} and {names[name]}"
+            raise UserError(f"{both} have the same name: give the folder that both lie in, or each another --output")
         names[name] = path
         found[resolved] = Input(path, name)
-    return list(found.values())
+    return Inputs(list(found.values()), notes)
 
 
-def _expand(word: str, output: Path) -> list[tuple[Path, str]]:
+def _expand(word: str, output: Path, notes: list[str]) -> list[tuple[Path, str]]:
     path = Path(word)
     if path.exists():
         if _lies_in(path, output):
             raise UserError(f"{path} lies in --output {output}: results are no inputs, give what lies elsewhere")
         if not path.is_dir():
             return [(path, path.name)]
-        if inside := _pictures(path, output):
+        if inside := _pictures(path, output, notes):
             return inside
-        raise UserError(f"{path}: no picture in this folder or below it; give files, a pattern or another folder")
+        raise UserError(
+            "; ".join([f"{path}: no picture in this folder or below it", *notes[-1:]])
+            + "; give files, a pattern or another folder"
+        )
     matches = [match for match in map(Path, sorted(glob.glob(word, recursive=True))) if not _lies_in(match, output)]
-    pairs = [_pictures(match, output) if match.is_dir() else [(match, match.name)] for match in matches]
+    pairs = [_pictures(match, output, notes) if match.is_dir() else [(match, match.name)] for match in matches]
     if not any(pairs):
         raise UserError(f"{word}: no such file or folder, and no file fits it as a pattern")
     return list(chain.from_iterable(pairs))
 
 
-def _pictures(folder: Path, output: Path) -> list[tuple[Path, str]]:
-    """The pictures in a folder and below it, with their paths below it."""
-    return [
-        (file, str(file.relative_to(folder)))
-        for file in visible_files(folder)
-        if is_slide_file(file) and file.is_file() and not _lies_in(file, output)
-    ]
+def _pictures(folder: Path, output: Path, notes: list[str]) -> list[tuple[Path, str]]:
+    """The pictures in a folder and below it, with their paths below it; a note on what else looks like one."""
+    found, left_out = [], defaultdict(list)
+    results = functools.cache(is_result)
+    for file in visible_files(folder):
+        if file.name.startswith(".") or _lies_in(file, output):
+            continue
+        if (suffix := file.suffix.lower()) in OTHER_SUFFIXES:
+            left_out[suffix + UNREAD].append(file)
+        elif not is_slide_file(file):
+            continue
+        elif not file.exists():
+            left_out["a link that leads nowhere"].append(file)
+        elif not file.is_file():
+            left_out["no regular file"].append(file)
+        elif results(file.parent):
+            left_out["of earlier results"].append(file)
+        else:
+            found.append((file, str(file.relative_to(folder))))
+    if left_out:
+        told = [
+            f"{files[0].relative_to(folder)}{f' and {len(files) - 1} more' if len(files) > 1 else ''} ({reason})"
+            for reason, files in left_out.items()
+        ]
+        notes.append(f"{folder}: left out {', '.join(told)}" + (f"; {DICOM}" if f".dcm{UNREAD}" in left_out else ""))
+    return found
 
 
 def _lies_in(path: Path, output: Path) -> bool:

@@ -30,10 +30,11 @@ def predict_all(given: Namespace, formats: tuple[str, ...]) -> int:
     Raises:
         UserError: an option, the model or the output folder can't be used, or an input names nothing.
     """
-    pictures = find_inputs(given.inputs, given.output)
-    left_out: list[str] = []
+    inputs = find_inputs(given.inputs, given.output)
+    pictures, left_out = inputs.pictures, inputs.notes
     if given.regions is not None:
-        pictures, left_out = match_regions(pictures, given.regions)
+        pictures, without_picture = match_regions(pictures, given.regions)
+        left_out += without_picture
     model = load_model(given.model)
     card = model.card
     options = Options(

@@ -1,18 +1,20 @@
 """Folders of results, one a picture: made aside, put in place by one rename, kept apart between processes."""
 
 import hashlib
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import describe_os_error, read_json, write_json_atomic
+from crcfp_jax.common.files import describe_os_error, user_error_on_write, write_json_atomic
 from crcfp_jax.common.lock import Lock
 from crcfp_jax.common.staging import recover_staged, staged_folder
 from crcfp_jax.slides.inputs import Input
+from crcfp_jax.slides.result import RESULT, read_result
 
-RESULT = "result.json"
 _SAMPLED = 2**20  # bytes at either end of a file that tell it from another
 
 
@@ -26,29 +28,30 @@ def identity(path: Path) -> dict[str, Any]:
     return {"bytes": size, "ends_sha256": hashlib.sha256(ends).hexdigest()}
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    """Reads a result.json.
+def _keep_own(final: Path, part: Path) -> None:
+    """Puts what is no result of ours in `final` into `part` too, as the same files where the disk can do that."""
+    if not final.is_dir():
+        return
+    ours = {RESULT, *read_result(final / RESULT).get("output", {}).get("files", ())}
+    with user_error_on_write(part):
+        for path in final.iterdir():
+            if path.name in ours:
+                continue
+            target = part / path.name
+            if target.exists():  # ours has taken the name
+                target = target.with_stem(f"{target.stem}_before")
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, target, symlinks=True, copy_function=_same)
+            else:
+                _same(path, target)
 
-    Raises:
-        UserError: it can't be read, or is none of these.
-    """
-    result = read_json(path)
+
+def _same(source: str | Path, target: str | Path) -> None:
+    """A second name of a file, or a copy where there can't be one."""
     try:
-        given, timing = result["input"], result["timing"]
-        height, width = given["size"]
-        numbers = [height, width, given["microns_per_pixel"], timing["seconds"], timing["megapixels_per_second"]]
-        regions = result.get("regions", [])
-        areas = [result["areas"], *(region["areas"] for region in regions)]
-        numbers += [area[key] for part in areas for area in part.values() for key in ("mm2", "share")]
-        numbers += [number for region in regions for number in (region["region"], region["not_analysed"]["mm2"])]
-        numbers += [] if result["tissue_share"] is None else [result["tissue_share"]]
-        whole = isinstance(result["settings"], dict) and all(isinstance(number, int | float) for number in numbers)
-        whole = whole and all(isinstance(region["name"], str) for region in regions)
-        if not whole or not given["identity"]:
-            raise TypeError
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no result of crcfp-jax: give another --output") from error
-    return result
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 class ResultFolders:
@@ -119,7 +122,7 @@ class ResultFolders:
         """Gives an empty folder to write into, or None where another process makes these results or just has.
 
         When the block ends, the folder takes its place, which `finish` has made it ready for; when it raises, nothing
-        stays behind.
+        stays behind. What a user has put beside earlier results there, which they don't name, is kept.
 
         Raises:
             UserError: the picture can't be read, the folder can't be written; or as `finished`.
@@ -139,6 +142,7 @@ class ResultFolders:
                 raise UserError(f"cannot read {describe_os_error(error, picture.path)}") from error
             with staged_folder(final, RESULT) as part:
                 yield part
+                _keep_own(final, part)
 
     def finish(self, part: Path, picture: Input, result: Mapping[str, Any]) -> dict[str, Any]:
         """Writes the result that makes a folder complete, and returns it.

@@ -19,7 +19,7 @@ from crcfp_jax.common.files import visible_files, write_atomic
 from crcfp_jax.common.progress import progress_bar
 from crcfp_jax.common.words import duration
 from crcfp_jax.slides.inputs import Input
-from crcfp_jax.slides.result_folders import RESULT, read_result
+from crcfp_jax.slides.result import RESULT, read_result
 
 MOST_ROWS = 50  # of the table on the terminal; summary.csv holds all
 MOST_REGIONS = 10  # of a picture there; areas_by_region.csv holds all
@@ -54,6 +54,7 @@ class Summary:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._rows = [self._now(row) for row in self._rows]
         self._print_table()
         for row in self._rows:
             if row.state == "failed":
@@ -145,6 +146,14 @@ class Summary:
         """The cells of each class and of the area analysed."""
         analysed = sum(areas[info.name]["mm2"] for info in self._classes)
         return [*(f"{100 * areas[info.name]['share']:.1f} %" for info in self._classes), f"{analysed:.3g}"]
+
+    def _now(self, row: Row) -> Row:
+        """The row of a picture that another process was at, with its result if that is there by now."""
+        path = self._output / row.name / RESULT
+        if row.state == "busy" and path.is_file():
+            with suppress(UserError):
+                return Row(row.name, "done before", read_result(path))
+        return row
 
     def _others(self) -> Iterator[Row]:
         """The results below the output that this command has not named."""

@@ -37,7 +37,10 @@ def run(given: Namespace) -> int:
     if (given.output / TABLE).exists() and not given.overwrite:
         raise UserError(f"{given.output} holds suggestions: give --overwrite to replace them, or another --output")
     earlier = inputs_before(given.output)
-    pictures = find_inputs(given.inputs, given.output)
+    inputs = find_inputs(given.inputs, given.output)
+    pictures = inputs.pictures
+    for note in inputs.notes:
+        print(f"note: {note}")
     model = load_model(given.model)
     card = model.card
     forward = model.predictor(jax.local_devices()[:1], uncertainty=False, embedding=True)

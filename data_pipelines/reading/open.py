@@ -8,7 +8,13 @@ from data_pipelines.reading.slide import ADVICE, BMP_MAGIC, INSTALL, PNG_MAGIC, 
 
 # A DICOM slide is many .dcm files of which any one opens it all, so a folder of them is not taken for so many slides.
 SUFFIXES = {
-    ".bif", ".bmp", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".qptiff", ".scn", ".svs", ".svslide", ".tif", ".tiff",
+    ".bif", ".bmp", ".btf", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".ptif", ".ptiff", ".qptiff", ".scn", ".svs",
+    ".svslide", ".tf2", ".tf8", ".tif", ".tiff",
+}  # fmt: skip
+# Pictures and slides of other kinds, which a user who gives a folder would miss without a word.
+OTHER_SUFFIXES = {
+    ".afi", ".avif", ".czi", ".dcm", ".ets", ".gif", ".heic", ".i2syntax", ".ims", ".isyntax", ".j2k", ".jp2", ".jpx",
+    ".lif", ".lsm", ".nd2", ".oib", ".oif", ".pdf", ".sld", ".tga", ".vmic", ".vms", ".vmu", ".vsi", ".webp", ".zvi",
 }  # fmt: skip
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PICTURE_MAGIC = (PNG_MAGIC, BMP_MAGIC, b"\xff\xd8\xff")

@@ -1,7 +1,7 @@
 """The process in which OpenSlide reads: requests come in by standard input, answers go out by standard output.
 
 OpenSlide ends its process where damaged bytes make it ask for more memory than there is, and a fault in one of the
-libraries below it does the same. Here that costs one slide. `vendor.py` is the other end; `main` is its `-c`.
+libraries below it does the same. Here that costs one slide. The module `vendor` is the other end.
 """
 
 import itertools

@@ -17,7 +17,7 @@ def test_what_follows_from_the_rows():
 
 def test_bytes_kept_aside():
     def size(height, width, *formats):
-        options = Options(None, 32, 0.25, 1, True, formats)
+        options = Options(None, None, 32, 0.25, 1, True, formats)
         return _size_in_the_making(OutputGrid(height, width, (1.0, 1.0), 0.5), options, classes=5)
 
     assert size(30, 40, "overlay", "geojson", "csv", "uncertainty") == 0

@@ -17,6 +17,7 @@ FIGURES = {
     "tissue_share": None,
     "areas": {"tumour": {"pixels": 2, "mm2": 5e-7, "share": 1.0}},
     "timing": {"seconds": 2.0, "megapixels_per_second": 1},
+    "output": {"files": ["mask.png"]},
 }
 COMPLETE = ["deep", "deep/slide.svs", "deep/slide.svs/mask.png", "deep/slide.svs/result.json"]
 
@@ -93,6 +94,40 @@ def test_a_result_that_was_moved_away_is_not_overwritten_unasked(moved_away, pic
     make(ResultFolders(moved_away, {"--tile": 128}, overwrite=True), picture, "newer")
     assert visible(moved_away) == COMPLETE
     assert (moved_away / "deep/slide.svs/mask.png").read_text() == "newer"
+
+
+def test_overwriting_keeps_what_a_user_has_put_there(tmp_path, picture):
+    final, figures = tmp_path / "out" / "deep" / "slide.svs", FIGURES | {"output": {"files": ["mask.png", "gone.csv"]}}
+
+    def predict(tile):
+        folders = ResultFolders(tmp_path / "out", {"--tile": tile}, overwrite=True)
+        with folders.claimed(picture) as folder:
+            (folder / "mask.png").write_text(str(tile))
+            (folder / ("gone.csv" if tile == 96 else "more.csv")).write_text(str(tile))
+            folders.finish(folder, picture, figures)
+
+    predict(96)
+    (final / "corrected.geojson").write_text("mine")
+    (final / "more.csv").write_text("my own of that name")
+    (final / "qupath" / "data").mkdir(parents=True)
+    (final / "qupath" / "data" / "1.qpdata").write_text("mine")
+    predict(128)
+    qupath = ["qupath", "qupath/data", "qupath/data/1.qpdata"]
+    assert visible(final) == [
+        "corrected.geojson", "mask.png", "more.csv", "more_before.csv", *qupath, "result.json"
+    ]  # fmt: skip
+    mine = ("corrected.geojson", "qupath/data/1.qpdata", "more_before.csv")
+    assert [(final / name).read_text() for name in mine] == ["mine", "mine", "my own of that name"]
+    assert (final / "mask.png").read_text() == (final / "more.csv").read_text() == "128"
+
+
+def test_a_link_in_the_place_of_results_is_refused_and_what_it_leads_to_stays(tmp_path, picture):
+    make(ResultFolders(tmp_path / "elsewhere", {"--tile": 96}, overwrite=False), picture)
+    (tmp_path / "out" / "deep").mkdir(parents=True)
+    (tmp_path / "out" / "deep" / "slide.svs").symlink_to(tmp_path / "elsewhere" / "deep" / "slide.svs")
+    with pytest.raises(UserError, match=r"slide\.svs is a link: remove it, or give the folder that it leads to"):
+        make(ResultFolders(tmp_path / "out", {"--tile": 128}, overwrite=True), picture)
+    assert visible(tmp_path / "elsewhere") == COMPLETE
 
 
 def test_a_rename_that_fails_leaves_the_older_result(tmp_path, picture, monkeypatch):

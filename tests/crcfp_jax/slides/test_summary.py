@@ -80,6 +80,20 @@ def test_results_of_other_commands_are_in_the_file_too(tmp_path):
     assert (rows[3]["tumour_mm2"], rows[3]["other_mm2"], rows[3]["analysed_mm2"]) == ("0.5", "", "1.0")
 
 
+def test_what_another_process_has_finished_meanwhile_is_in_the_summary(tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    with Summary(tmp_path, CLASSES, 2, console=console) as summary:
+        summary.busy(picture(tmp_path, "a.svs"))
+        summary.busy(picture(tmp_path, "b.svs"))
+        stored = RESULT | {"settings": {}, "input": RESULT["input"] | {"identity": {"bytes": 1}}}
+        store(tmp_path / "a.svs", stored)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text())))
+    assert [(row["input"], row["state"], row["tumour_mm2"]) for row in rows] == [
+        ("a.svs", "done before", "0.3"),
+        ("b.svs", "busy", ""),
+    ]
+
+
 def test_regions_follow_their_picture_and_have_a_file(tmp_path):
     def region(number, name):
         areas = {"tumour": {"pixels": 1, "mm2": 0.1, "share": 0.2}, "other": {"pixels": 4, "mm2": 0.4, "share": 0.8}}

@@ -24,11 +24,12 @@ def redness(images):
 
 def look(path, group, tissue_only=False):
     """The candidates of a picture, and its pixels."""
-    options = Options(1.0, SIDE, overlap=0.0, batch_size=BATCH, tissue_only=tissue_only, formats=("mask",))
+    options = Options(1.0, None, SIDE, overlap=0.0, batch_size=BATCH, tissue_only=tissue_only, formats=("mask",))
     done = []
     with open_slide(path) as slide, ThreadPoolExecutor(2) as pool:
-        card = object.__new__(Card)  # of which the plan asks for the pixel size alone
-        object.__setattr__(card, "microns_per_pixel", 1.0)
+        card = object.__new__(Card)  # of which the plan asks for the pixel sizes alone
+        for name in ("microns_per_pixel", "data_microns_per_pixel"):
+            object.__setattr__(card, name, 1.0)
         plan = plan_picture(slide, card, options)
         found = find_candidates(plan, redness, classes=2, division=divide(plan, group), pool=pool, advance=done.append)
         return found, plan.view.read(0, 0, *plan.view.size), sum(done)
