@@ -12,11 +12,12 @@ from PIL import Image
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines.reading.pixels import GREY, LAID_ON_WHITE, ORIENTATION, TURNED, deep, depth, lay_on_white, to_8_bit
-from data_pipelines.reading.slide import Slide, check_size, one_line, pixel_size, too_large
+from data_pipelines.reading.slide import Slide, check_size, described_size, one_line, pixel_size, too_large
 
 FORMATS = ("PNG", "JPEG", "BMP")
 BIT_DEPTH, COLOUR_TYPE = 24, 25  # bytes of a PNG
 BMP_DEPTH = 28  # byte, of two
+DESCRIPTION = 270  # tag of EXIF
 GREY_TYPES = (0, 4)  # without and with transparency
 REFUSED = {
     "CMYK": "CMYK",
@@ -109,4 +110,7 @@ def bmp_depth(path: Path) -> int:
 
 def _microns(image: Image.Image) -> tuple[float | None, tuple[str, ...]]:
     across, down = image.info.get("dpi", (0, 0))
-    return pixel_size(25400 / down, 25400 / across) if across > 0 and down > 0 else (None, ())
+    found = pixel_size(25400 / down, 25400 / across) if across > 0 and down > 0 else (None, ())
+    if found[0] is not None:
+        return found
+    return described_size(image.getexif().get(DESCRIPTION), *image.info.values())

@@ -1,6 +1,7 @@
 """What every reader gives: a slide or picture as 8-bit RGB, read by regions."""
 
 import math
+import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
@@ -115,6 +116,21 @@ def pixel_size(microns_y: float | None, microns_x: float | None) -> tuple[float 
     if abs(microns_y - microns_x) <= 0.02 * mean:
         return mean, ()
     return mean, (f"pixels are {microns_x:.4g} µm wide and {microns_y:.4g} µm high, taken as squares of {mean:.4g} µm",)
+
+
+def described_size(*texts: object) -> tuple[float | None, tuple[str, ...]]:
+    """Size of a pixel that a description names as Aperio's do ("MPP = 0.4990"), which a slide's crops keep, and a note.
+
+    It is for files that say it nowhere else: a crop that was made smaller afterwards has kept it too.
+    """
+    for text in texts:
+        if isinstance(text, bytes):
+            text = text.decode(errors="replace")
+        if isinstance(text, str) and (found := re.search(r"\bMPP\s*=\s*([0-9]+(?:\.[0-9]+)?)", text)):
+            size, _ = pixel_size(float(found[1]), float(found[1]))
+            if size is not None:
+                return size, (f"pixel size of {size:.4g} µm as its description says",)
+    return None, ()
 
 
 def first_bytes(path: Path) -> bytes:

@@ -23,7 +23,7 @@ from data_pipelines.reading.pixels import (
     palette_table,
     to_8_bit,
 )
-from data_pipelines.reading.slide import pixel_size
+from data_pipelines.reading.slide import described_size, pixel_size
 
 Conversion = Callable[[Shaped[np.ndarray, "h w s"]], UInt8[np.ndarray, "h w 3"]]
 
@@ -215,7 +215,7 @@ def _refused(path: Path, what: str) -> UserError:
 def microns_per_pixel(file: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[float | None, tuple[str, ...]]:
     """Size of the page's pixels in µm, None where the file doesn't say or means a screen's, and notes on it.
 
-    OME-XML says it, or ImageJ's unit of length, or the resolution tags.
+    OME-XML says it, or ImageJ's unit of length, or the resolution tags, or the description.
     """
     for pixels in _ome_pixels(file, page):
         names = ("PhysicalSizeY", "PhysicalSizeX")
@@ -225,9 +225,8 @@ def microns_per_pixel(file: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple
     across, down = page.get_resolution()  # pixels per unit
     unit = file.imagej_metadata.get("unit", "") if file.is_imagej else ""
     factor = MICRONS.get(str(unit).replace("\\u00B5", "µ")) or {2: 25400.0, 3: 1e4}.get(int(page.resolutionunit))
-    if factor is None or across <= 0 or down <= 0:
-        return None, ()
-    return pixel_size(factor / down, factor / across)
+    found = pixel_size(factor / down, factor / across) if factor and across > 0 and down > 0 else (None, ())
+    return found if found[0] is not None else described_size(page.description)
 
 
 def _ome_pixels(file: tifffile.TiffFile, page: tifffile.TiffPage) -> list[Element]:

@@ -5,7 +5,7 @@ import warnings
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines.reading import slide as slides
@@ -92,6 +92,18 @@ def test_bits_by_the_greatest_value_and_by_what_is_declared():
     ]  # fmt: skip
     assert (depth(700, 12), depth(5000, 12), depth(700, 16)) == (12, 14, 10)
     assert to_8_bit(np.array([0, 8, 9, 4095, 9999], np.uint16), 12).tolist() == [0, 0, 1, 255, 255]
+
+
+def test_a_pixel_size_in_a_description(tmp_path):
+    text, exif = PngImagePlugin.PngInfo(), Image.Exif()
+    text.add_text("Description", "Aperio|AppMag = 40|MPP = 0.2522|")
+    exif[270] = "AppMag = 20|MPP = 0.5"
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", pnginfo=text)
+    Image.fromarray(PIXELS).save(tmp_path / "b.jpg", exif=exif)
+    Image.fromarray(PIXELS).save(tmp_path / "c.jpg", comment="MPP = 900")
+    found = [read(tmp_path / name)[1] for name in ("a.png", "b.jpg", "c.jpg")]
+    assert [slide.microns_per_pixel for slide in found] == [0.2522, 0.5, None]
+    assert found[0].notes == ("pixel size of 0.2522 µm as its description says",)
 
 
 def test_kinds_that_are_refused(tmp_path):

@@ -82,6 +82,24 @@ def test_fewer_bits_in_sixteen_are_scaled_by_their_own_range(tmp_path, bits, lay
     assert check(write(tmp_path / "a.tif", given, **layout), pixels) == (deep(bits),)
 
 
+@pytest.mark.parametrize(
+    ("settings", "microns"),
+    [
+        ({}, 0.499),
+        ({"resolution": (72, 72), "resolutionunit": "INCH"}, 0.499),  # a screen's
+        ({"resolution": (40000, 40000), "resolutionunit": "CENTIMETER"}, 0.25),  # a microscope's: it counts
+    ],
+)
+def test_a_crop_that_kept_the_description_of_its_slide(tmp_path, settings, microns):
+    description = (
+        "Aperio Image Library v11.2.1 \r\n46000x32914 [0,0 330x210] JPEG/RGB Q=70|AppMag = 20|MPP = 0.4990|Left = 25"
+    )
+    path = write(tmp_path / "crop.tif", description=description, **settings)
+    with open_slide(path) as slide:
+        assert slide.microns_per_pixel == pytest.approx(microns)
+        assert slide.notes == (("pixel size of 0.499 µm as its description says",) if microns == 0.499 else ())
+
+
 def first_pixel(path):
     with open_slide(path) as slide:
         return int(slide.read(0, 0, 0, 1, 1)[0, 0, 0]), slide.notes
