@@ -11,7 +11,7 @@ from pathlib import Path
 from crcfp_jax.common.command import run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.slides.formats import FORMATS, default_formats
-from crcfp_jax.slides.options import parse_formats
+from crcfp_jax.slides.options import LEAST_AREA, parse_formats
 from data_pipelines.reading.slide import INSTALL
 
 PACKAGES = {
@@ -45,6 +45,8 @@ def make_parser() -> argparse.ArgumentParser:
     default = ",".join(default_formats())
     add("--formats", default=default, help=f"what to write, of {known}; default: {default}")
     add("--regions", type=Path, help="annotations, or a folder of them named after the inputs: areas in each Region*")
+    help_of_area = f"µm² of the smallest region that gets a polygon (default: {LEAST_AREA:g})"
+    add("--least_area", type=float, default=LEAST_AREA, help=help_of_area)
     add("--overwrite", action="store_true", help="make results again that are there with other settings")
     return parser
 

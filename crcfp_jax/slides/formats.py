@@ -25,7 +25,7 @@ class Format:
     takes: tuple[str, ...] = ("folder", "grid", "classes")  # of what `open` is given, in the order of the writer
 
     def open(self, **given: Any) -> Any:
-        """A writer; `given` are `folder`, `grid`, `classes` and `slide`."""
+        """A writer; `given` are `folder`, `grid`, `classes`, `slide` and `least_area` (µm²)."""
         module, _, name = self.writer.partition(":")
         return getattr(importlib.import_module(module), name)(*(given[argument] for argument in self.takes))
 
@@ -41,7 +41,12 @@ FORMATS = {
         default=True,
         takes=("folder", "grid", "classes", "slide"),
     ),
-    "geojson": Format(f"{_WRITING}.geojson:GeoJsonWriter", "polygons for QuPath", default=True),
+    "geojson": Format(
+        f"{_WRITING}.geojson:GeoJsonWriter",
+        "polygons for QuPath",
+        default=True,
+        takes=("folder", "grid", "classes", "least_area"),
+    ),
     "csv": Format(f"{_WRITING}.areas:AreaWriter", "area of each class", default=True),
     "probabilities": Format(
         f"{_WRITING}.planes:ProbabilityWriter", "OME-TIFF of every class", kept=lambda classes, large: classes

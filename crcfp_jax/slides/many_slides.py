@@ -45,6 +45,7 @@ def predict_all(given: Namespace, formats: tuple[str, ...]) -> int:
         batch_size=given.batch_size,
         tissue_only=given.tissue_only,
         formats=formats,
+        least_area=given.least_area,
     )
     if options.side % card.step and options.side != card.window:
         above = -(-options.side // card.step) * card.step

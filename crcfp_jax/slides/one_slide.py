@@ -88,6 +88,7 @@ def predict_picture(
                 advance=lambda done: advance(done, plan.count),
             )
             output.finish()
+        notes += [note for writer in writers for note in getattr(writer, "notes", ())]
     files = sorted(file.name for file in folder.iterdir())
     result = _describe_result(plan, predictor.card, options, output.areas, files, timing, time.perf_counter() - started)
     result["input"]["notes"] += notes
@@ -104,6 +105,7 @@ def _size_in_the_making(grid: OutputGrid, options: Options, classes: int) -> int
 def _open_writers(stack: ExitStack, folder: Path, plan: SlidePlan, card: Card, options: Options) -> list[Writer]:
     """The writers of the wanted files, each given up at the end of `stack` if it has not been finished."""
     given = {"folder": folder, "grid": plan.grid, "classes": card.classes, "slide": plan.slide}
+    given["least_area"] = options.least_area
     writers = []
     for name in options.formats:
         writers.append(FORMATS[name].open(**given))

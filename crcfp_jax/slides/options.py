@@ -1,5 +1,6 @@
 """How pictures are predicted: what a command line may choose."""
 
+import math
 from dataclasses import dataclass
 
 from crcfp_jax.common.errors import UserError
@@ -7,6 +8,7 @@ from crcfp_jax.common.pixel_size import PLAUSIBLE
 from crcfp_jax.slides.formats import FORMATS
 
 LEAST_SIDE = 32  # network pixels
+LEAST_AREA = 20.0  # µm²: less than half of a lymphocyte's nucleus, 7 µm across
 GREATEST_OVERLAP = 0.75  # of a window's side; 16 times the work of none
 
 
@@ -25,6 +27,7 @@ class Options:
     batch_size: int  # windows on each device
     tissue_only: bool
     formats: tuple[str, ...]  # of FORMATS
+    least_area: float = LEAST_AREA  # µm² of a region that gets a polygon
 
     def __post_init__(self):
         for name, microns in (("--mpp", self.microns_per_pixel), ("--force_mpp", self.forced_microns_per_pixel)):
@@ -36,6 +39,8 @@ class Options:
             raise UserError(f"--overlap {self.overlap}: give a share from 0 to {GREATEST_OVERLAP}")
         if self.batch_size < 1:
             raise UserError(f"--batch_size {self.batch_size}: give at least 1")
+        if not 0 <= self.least_area < math.inf:
+            raise UserError(f"--least_area {self.least_area:g}: give µm², 0 or more")
 
     def settings(self) -> dict[str, object]:
         """What results depend on, by the name of its option: JSON."""
@@ -46,6 +51,7 @@ class Options:
             "--overlap": self.overlap,
             "--tissue_only": self.tissue_only,
             "--formats": ",".join(self.formats),
+            "--least_area": self.least_area if "geojson" in self.formats else None,
         }
 
 

@@ -214,7 +214,7 @@ def test_a_large_slide_has_the_networks_pixels_and_polygons_in_its_own(model, tm
     pixels = np.full((1200, 801, 3), 244, np.uint8)
     pixels[700:1100, 100:500] = tissue(400, 400)
     path = save(tmp_path / "a.png", pixels, 0.5)
-    assert predict(model, tmp_path / "out", path, "--formats", ALL) == 0
+    assert predict(model, tmp_path / "out", path, "--formats", ALL, "--least_area", "0") == 0
     folder = tmp_path / "out" / "a.png"
     classes = tifffile.imread(folder / "mask.tif")
     assert classes.shape == (600, 400)  # 400.5 network pixels
@@ -335,6 +335,7 @@ def test_too_large_a_batch_ends_the_command(model, tmp_path, monkeypatch):
         (["--tile", "8"], "--tile 8"),
         (["--overlap", "1"], "--overlap 1.0"),
         (["--mpp", "0"], "--mpp 0.0"),
+        (["--least_area", "-1"], "--least_area -1: give µm², 0 or more"),
         (["--tile", "33"], "--tile 33: give a multiple of 4 pixels, the model's, such as 36$"),
         (["nowhere.svs"], "nowhere.svs: no such file or folder"),
     ],
@@ -413,7 +414,7 @@ def test_an_altered_model_is_told(model, tmp_path):
 
 def test_a_real_slide(model, tmp_path, real_data):
     slide = real_data / "slides" / "CMU-1-Small-Region.svs"
-    assert predict(model, tmp_path / "out", slide, "--formats", ALL) == 0
+    assert predict(model, tmp_path / "out", slide, "--formats", ALL, "--least_area", "0") == 0
     folder = tmp_path / "out" / slide.name
     result = json.loads((folder / "result.json").read_text())
     assert result["input"]["size"] == [2967, 2220] and result["input"]["microns_per_pixel"] == pytest.approx(0.499)

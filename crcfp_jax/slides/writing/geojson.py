@@ -25,10 +25,13 @@ class GeoJsonWriter:
 
     Coordinates are pixels of the slide at full resolution. Outlines are as in `trace.smooth`: the polygons are valid
     and cover exactly the centres of the region's pixels. A region is written once no further row can belong to it;
-    memory holds the outlines of those that reach the last row so far. A class named 'background' has no polygons.
+    memory holds the outlines of those that reach the last row so far. A class named 'background' has no polygons, nor
+    have regions smaller than `least_area`, in µm².
     """
 
-    def __init__(self, folder: Path, grid: OutputGrid, classes: Sequence[ClassInfo]):
+    def __init__(self, folder: Path, grid: OutputGrid, classes: Sequence[ClassInfo], least_area: float):
+        self._least_area, self._least_pixels = least_area, least_area / grid.microns_per_pixel**2
+        self._small = 0
         self._scale = np.array(grid.scale[::-1])  # x, y
         wanted = [number for number, info in enumerate(classes) if info.name != BACKGROUND]
         self._regions = Regions(grid.width, wanted)
@@ -60,10 +63,21 @@ class GeoJsonWriter:
         with suppress(OSError):  # on a full disk; it is given up anyway
             self._file.close()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out."""
+        told = f"{self._small} regions smaller than {self._least_area:g} µm² have no polygon"
+        return (f"{told}; --least_area 0 gives them one",) if self._small else ()
+
     def _write(self, corners: Corners) -> None:
         if not len(corners[0]):
             return
         outlines = trace(corners)
+        kept = outlines.areas() >= self._least_pixels
+        self._small += int((~kept).sum())
+        if not kept.any():
+            return
+        outlines = outlines.chosen(kept)
         texts = self._rings(outlines)
         for number, rings in zip(outlines.classes.tolist(), np.diff(outlines.regions).tolist(), strict=True):
             exterior = next(texts)

@@ -15,7 +15,10 @@ from data_pipelines.reading.tissue import Tissue
 
 @runtime_checkable
 class Writer(Protocol):
-    """Takes bands in their order; `finish` completes the file, `close` alone gives it up."""
+    """Takes bands in their order; `finish` completes the file, `close` alone gives it up.
+
+    One may have `notes` besides: lines that a user should see of what it wrote.
+    """
 
     def write(self, band: Band) -> None: ...
     def finish(self) -> None: ...

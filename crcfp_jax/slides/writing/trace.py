@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int32, Int64, UInt8
+from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, depth_first_order
 
@@ -21,6 +21,25 @@ class Outlines:
     rings: Int64[np.ndarray, "ring_offsets"]  # where each begins in `points`, and the end
     regions: Int64[np.ndarray, "region_offsets"]  # where each begins in `rings`, and the end
     classes: UInt8[np.ndarray, "regions"]
+
+    def areas(self) -> Int64[np.ndarray, "regions"]:
+        """Pixels of each region."""
+        following = np.arange(1, len(self.points) + 1)
+        following[self.rings[1:] - 1] = self.rings[:-1]
+        x, y = self.points.T.astype(np.int64)
+        twice = x * y[following] - x[following] * y  # the region lies to the left: holes count as negative
+        return np.add.reduceat(twice, self.rings[self.regions[:-1]]) // 2
+
+    def chosen(self, kept: Bool[np.ndarray, "regions"]) -> "Outlines":
+        """Some of the regions."""
+        rings_of, points_of = np.diff(self.regions), np.diff(self.rings)
+        rings = np.repeat(kept, rings_of)
+        return Outlines(
+            points=self.points[np.repeat(rings, points_of)],
+            rings=np.append(0, np.cumsum(points_of[rings])),
+            regions=np.append(0, np.cumsum(rings_of[kept])),
+            classes=self.classes[kept],
+        )
 
 
 def trace(corners: Corners) -> Outlines:

@@ -5,6 +5,7 @@ import tracemalloc
 import uuid
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import rasterio.features
@@ -22,7 +23,7 @@ NUMBERS = {info.name: number for number, info in enumerate(CLASSES)}
 def features(tmp_path, classes, *, scale=(1.0, 1.0), **heights):
     """The features of a class map's file."""
     grid = OutputGrid(*classes.shape, scale, 0.5)
-    write(GeoJsonWriter(tmp_path, grid, CLASSES), bands(classes, **heights))
+    write(GeoJsonWriter(tmp_path, grid, CLASSES, 0.0), bands(classes, **heights))
     assert [path.name for path in tmp_path.iterdir()] == ["regions.geojson"]
     collection = json.loads((tmp_path / "regions.geojson").read_text(encoding="utf-8"))
     assert set(collection) == {"type", "features"} and collection["type"] == "FeatureCollection"
@@ -145,6 +146,39 @@ def test_heights_of_bands_do_not_matter(tmp_path, name):
     assert all(result == results[0] for result in results[1:])
 
 
+@pytest.mark.parametrize("name", MAPS)
+def test_areas_of_outlines_are_those_of_their_regions(name):
+    classes = MAPS[name]
+    regions = Regions(classes.shape[1], range(len(CLASSES)))
+    parts = [corners for corners in [*regions.add(classes), regions.finish()] if len(corners[0])]
+    found = sorted(area for corners in parts for area in trace(corners).areas().tolist())
+    expected = []
+    for number in range(len(CLASSES)):
+        _, labels = cv2.connectedComponents((classes == number).astype(np.uint8), connectivity=4)
+        expected += np.bincount(labels.reshape(-1))[1:].tolist()
+    assert found == sorted(expected)
+
+
+def test_small_regions_have_no_polygon_and_are_told(tmp_path):
+    classes = np.zeros((30, 30), np.uint8)
+    classes[2:6, 2:7] = classes[10:20, 10:20] = 1  # 20 pixels of 0.25 µm² each, and 100 with a hole of 4
+    classes[2:5, 10:16] = 1  # 18 pixels
+    classes[25, 25] = 2
+    classes[14:16, 14:16] = 0
+    writer = GeoJsonWriter(tmp_path, OutputGrid(30, 30, (1.0, 1.0), 0.5), CLASSES, 5.0)
+    write(writer, bands(classes, height=7))
+    assert writer.notes == ("2 regions smaller than 5 µm² have no polygon; --least_area 0 gives them one",)
+    kept = json.loads((tmp_path / "regions.geojson").read_text())["features"]
+    classes[2:5, 10:16] = classes[25, 25] = 0
+    np.testing.assert_array_equal(rasterised(kept, classes.shape), classes)
+    assert [len(geometry.interiors) for geometry in shapes(kept)] == [0, 1]
+    (tmp_path / "all").mkdir()
+    everything = GeoJsonWriter(tmp_path / "all", OutputGrid(30, 30, (1.0, 1.0), 0.5), CLASSES, 0.0)
+    write(everything, bands(classes, height=7))
+    assert everything.notes == ()
+    assert json.loads((tmp_path / "all" / "regions.geojson").read_text())["features"] == kept
+
+
 def test_outlines_before_smoothing_are_exact():
     """Against GDAL's polygons, ring by ring, on maps where regions touch themselves at corners."""
     for seed in range(60):
@@ -220,7 +254,7 @@ def test_a_region_of_every_row_keeps_what_its_outline_needs_and_no_more(tmp_path
 
     def peak(rows):
         tracemalloc.start()
-        writer = GeoJsonWriter(tmp_path, OutputGrid(rows, 2000, (1.0, 1.0), 0.5), CLASSES)
+        writer = GeoJsonWriter(tmp_path, OutputGrid(rows, 2000, (1.0, 1.0), 0.5), CLASSES, 0.0)
         for top in range(0, rows, 100):
             writer.write(replace(band, top=top))
         _, most = tracemalloc.get_traced_memory()
@@ -235,13 +269,13 @@ def test_a_region_of_every_row_keeps_what_its_outline_needs_and_no_more(tmp_path
 
 def test_a_full_disk_is_told_once(tmp_path):
     (tmp_path / "regions.geojson").symlink_to("/dev/full")
-    writer = GeoJsonWriter(tmp_path, OutputGrid(20, 30, (1.0, 1.0), 0.5), CLASSES)
+    writer = GeoJsonWriter(tmp_path, OutputGrid(20, 30, (1.0, 1.0), 0.5), CLASSES, 0.0)
     with pytest.raises(OSError, match="No space left"):
         writer.finish()
     writer.close()
 
 
 def test_giving_up_closes_the_file(tmp_path):
-    writer = GeoJsonWriter(tmp_path, OutputGrid(20, 30, (1.0, 1.0), 0.5), CLASSES)
+    writer = GeoJsonWriter(tmp_path, OutputGrid(20, 30, (1.0, 1.0), 0.5), CLASSES, 0.0)
     writer.write(next(bands(MAPS["background"], height=10)))
     writer.close()
