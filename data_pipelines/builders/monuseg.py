@@ -34,6 +34,9 @@ TEST = "MoNuSegTestData"
 CLASSES = (ClassInfo("background", (235, 235, 235)), ClassInfo("nuclei", (60, 40, 160)))
 NUCLEI = 1
 FRACTION_BITS = 8  # of a vertex coordinate
+# ImageScope's types of regions beside outlines, which are painted here.
+NO_OUTLINE = {"1": "a box", "2": "an ellipse", "3": "an arrow", "4": "a ruler", "5": "a counter"}
+OWN = "build files of your own with `python -m data_pipelines.build folder`"
 # Slips of the pen in the official files: (image, Region Id), two points at most 0.4 pixels apart. Anything else with
 # fewer than three points is an error.
 KNOWN_SLIPS = {("TCGA-50-5931-01Z-00-DX1", "180"), ("TCGA-E2-A1B5-01Z-00-DX1", "460")}
@@ -43,8 +46,8 @@ def rasterise(path: Path, height: int, width: int) -> np.ndarray:
     """Returns an Aperio annotation file as uint8 [height, width]: 1 inside any region, 0 elsewhere.
 
     Raises:
-      UserError: no XML, an XML with entities (which can expand without bound), no regions, a region of fewer than
-        three points, a vertex without numbers.
+      UserError: no XML, an XML with entities (which can expand without bound), no regions, several layers, a hole or
+        a region that is no outline, a region of fewer than three points, a vertex without numbers.
     """
     try:
         root = parse(path).getroot()
@@ -55,8 +58,13 @@ def rasterise(path: Path, height: int, width: int) -> np.ndarray:
     regions = root.findall("Annotation/Regions/Region")
     if not regions:
         raise UserError(f"{path} holds no Annotation/Regions/Region; it is no Aperio annotation of nuclei")
+    if (layers := len(root.findall("Annotation"))) > 1:
+        raise UserError(f"{path} has {layers} layers, where MoNuSeg's files have one, of nuclei: {OWN}")
     label = np.zeros((height, width), np.uint8)
     for region in regions:
+        kind = "a hole" if region.get("NegativeROA") == "1" else NO_OUTLINE.get(region.get("Type", "0"))
+        if kind:
+            raise UserError(f"{path}: region {region.get('Id')} is {kind}, which MoNuSeg's files have not: {OWN}")
         points = _points(region, path)
         if len(points) >= 3:
             # One by one: together, overlapping nuclei would cancel out.

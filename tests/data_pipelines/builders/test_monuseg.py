@@ -6,7 +6,7 @@ from raw_folders import MONUSEG_TEST, MONUSEG_TRAINING, aperio, write_monuseg
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines.build import build
-from data_pipelines.builders.monuseg import rasterise
+from data_pipelines.builders.monuseg import OWN, rasterise
 from data_pipelines.splits import make_split
 
 SQUARE = [(1, 1), (3, 1), (3, 3), (1, 3)]
@@ -54,6 +54,9 @@ def test_overlapping_nuclei_do_not_cancel(tmp_path):
         (aperio([(1, "one"), *SQUARE]), "region 1 has a vertex without numbers X and Y"),
         (aperio([(1, "nan"), *SQUARE]), "region 1 has a vertex far outside any image"),
         (aperio(SQUARE).replace(' Y="1"', ""), "region 1 has a vertex without numbers X and Y"),
+        (aperio(SQUARE).replace("<Region ", '<Region NegativeROA="1" '), f"region 1 is a hole, .*: {OWN}"),
+        (aperio(SQUARE).replace("<Region ", '<Region Type="4" '), f"region 1 is a ruler, .*: {OWN}"),
+        (aperio(SQUARE).replace("</Annotations>", "<Annotation/></Annotations>"), f"has 2 layers, .*: {OWN}"),
     ],
 )
 def test_bad_annotation(tmp_path, text, message):
