@@ -4,6 +4,7 @@ One plain line where the user can mend it, a traceback for a defect.
 """
 
 import inspect
+import io
 import itertools
 import os
 import sys
@@ -25,6 +26,9 @@ def run_main(main: Callable[[], Any]) -> NoReturn:
     A full disk, a used-up quota, a missing permission and a read-only file system are told in one line too, wherever
     in the chain of causes they stand, since libraries wrap them. Everything else escapes with its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names and µ must not end a command where a terminal can't show them
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
     except KeyboardInterrupt:

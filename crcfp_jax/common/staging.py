@@ -1,5 +1,6 @@
 """A folder that appears whole or not at all: made in a hidden one beside it, and put in place by a rename."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import user_error_on_write
+
+LONGEST = 240  # bytes of a name that leave room for an ending: most file systems have 255
 
 
 @contextmanager
@@ -62,4 +65,7 @@ def is_moved_away(final: Path) -> bool:
 
 
 def _beside(final: Path) -> tuple[Path, Path]:
-    return final.with_name(f".{final.name}.part"), final.with_name(f".{final.name}.old")
+    name = final.name
+    if len(os.fsencode(name)) > LONGEST:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return final.with_name(f".{name}.part"), final.with_name(f".{name}.old")

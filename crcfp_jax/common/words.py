@@ -3,6 +3,11 @@
 METRICS = {"mean_iou": "mIoU", "mean_dice": "Dice", "accuracy": "accuracy"}  # key of result.json -> heading
 
 
+def shown(text: str) -> str:
+    """A name as a line can show it: what can't be printed, such as line breaks and bytes that are no UTF-8, escaped."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def duration(seconds: float | int) -> str:
     """A time in the two units that matter, such as '2 h 05 min', '3 min 20 s' or '12 s'."""
     seconds = round(seconds)

@@ -1,11 +1,11 @@
 """A drawing's files: PNG, SVG, and the numbers behind it, each whole or not at all."""
 
-import csv
 import io
 from pathlib import Path
 
 import numpy as np
 
+from crcfp_jax.common.csv_text import csv_text
 from crcfp_jax.common.files import to_json_types, write_atomic, write_json_atomic
 from crcfp_jax.figures.style import Drawing, styled
 
@@ -24,12 +24,10 @@ def save(drawing: Drawing, folder: Path, name: str) -> list[Path]:
         written.append(folder / f"{name}.{ending}")
         write_atomic(written[-1], buffer.getvalue())
     if drawing.rows:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(drawing.rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(to_json_types(list(drawing.rows)))
         written.append(folder / f"{name}.csv")
-        write_atomic(written[-1], text.getvalue().encode())
+        columns = list(drawing.rows[0])
+        rows = ([row.get(column, "") for column in columns] for row in to_json_types(list(drawing.rows)))
+        write_atomic(written[-1], csv_text([columns, *rows]))
     if drawing.numbers:
         written.append(folder / f"{name}.json")
         write_json_atomic(written[-1], drawing.numbers)

@@ -13,6 +13,7 @@ from crcfp_jax.common.files import visible_files
 from crcfp_jax.slides.result import is_result
 from data_pipelines.reading.open import OTHER_SUFFIXES, is_slide_file
 
+SUMMARY, SUMMARY_BY_REGION = "summary.csv", "summary_by_region.csv"  # in the output folder, beside the results
 UNREAD = ", which is not read"
 DICOM = "of a DICOM slide, give one .dcm file by its name"
 
@@ -55,8 +56,13 @@ def find_inputs(words: Sequence[str], output: Path) -> Inputs:
         if name in names:
             both = f"{path} and {names[name]}"
             raise UserError(f"{both} have the same name: give the folder that both lie in, or each another --output")
+        if name in (SUMMARY, SUMMARY_BY_REGION):
+            raise UserError(f"{path}: {name} is the name of a table beside the results: call the picture otherwise")
         names[name] = path
         found[resolved] = Input(path, name)
+    for name, path in names.items():
+        if above := next((names[str(part)] for part in Path(name).parents if str(part) in names), None):
+            raise UserError(f"the results of {path} would lie in those of {above}: give each another --output")
     return Inputs(list(found.values()), notes)
 
 

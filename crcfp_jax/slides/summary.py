@@ -1,7 +1,5 @@
 """What a user sees of a batch of pictures: progress, a line for each, and a table and summary.csv at the end."""
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,11 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.common.csv_text import csv_text
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import visible_files, write_atomic
 from crcfp_jax.common.progress import progress_bar
-from crcfp_jax.common.words import duration
-from crcfp_jax.slides.inputs import Input
+from crcfp_jax.common.words import duration, shown
+from crcfp_jax.slides.inputs import SUMMARY, SUMMARY_BY_REGION, Input
 from crcfp_jax.slides.result import RESULT, read_result
 
 MOST_ROWS = 50  # of the table on the terminal; summary.csv holds all
@@ -58,14 +57,14 @@ class Summary:
         self._print_table()
         for row in self._rows:
             if row.state == "failed":
-                told = f"failed: {row.name}: {row.error}"
+                told = shown(f"failed: {row.name}: {row.error}")
                 self._console.print(told, style="red", highlight=False, markup=False, soft_wrap=True)
         if not self._rows:
             return
         rows = [*self._rows, *self._others()]  # last: a full disk must not hide what was told
-        write_atomic(self._output / "summary.csv", self._csv(rows).encode())
+        write_atomic(self._output / SUMMARY, self._csv(rows))
         if any(_regions(row) for row in rows):
-            write_atomic(self._output / "summary_by_region.csv", self._csv_by_region(rows).encode())
+            write_atomic(self._output / SUMMARY_BY_REGION, self._csv_by_region(rows))
 
     @property
     def exit_code(self) -> int:
@@ -75,7 +74,7 @@ class Summary:
     @contextmanager
     def progress(self, picture: Input) -> Iterator[Callable[[int, int], None]]:
         """A bar on a terminal, nothing elsewhere; yields a function of the windows just done and all windows."""
-        name, columns = f"{self._number}{picture.name}", (TextColumn("windows"), TimeRemainingColumn())
+        name, columns = f"{self._number}{shown(picture.name)}", (TextColumn("windows"), TimeRemainingColumn())
         with progress_bar(name, None, *columns, console=self._console, transient=True) as advance:
             yield lambda done, total: advance(done, total=total)
 
@@ -111,7 +110,7 @@ class Summary:
         return f"[{len(self._rows) + 1}/{self._count}] "
 
     def _add(self, row: Row, told: str) -> None:
-        self._console.print(f"{self._number}{row.name}: {told}", highlight=False, markup=False, soft_wrap=True)
+        self._console.print(f"{self._number}{shown(row.name)}: {told}", highlight=False, markup=False, soft_wrap=True)
         self._rows.append(row)
 
     def _print_table(self) -> None:
@@ -126,7 +125,7 @@ class Summary:
             height, width = result["input"]["size"]
             tissue = result["tissue_share"]
             table.add_row(
-                Text(row.name),
+                Text(shown(row.name)),
                 f"{width} x {height}",
                 f"{result['input']['microns_per_pixel']:.3g}",
                 "-" if tissue is None else f"{100 * tissue:.0f} %",
@@ -164,7 +163,7 @@ class Summary:
                 with suppress(UserError):  # another process may be replacing it, or it is not of this project
                     yield Row(name, "done before", read_result(path))
 
-    def _csv(self, rows: Sequence[Row]) -> str:
+    def _csv(self, rows: Sequence[Row]) -> bytes:
         columns = ["input", "state", "height", "width", "microns_per_pixel", "tissue_share", *self._area_columns()]
         columns += ["seconds", "megapixels_per_second", "error"]
         return _csv_text(
@@ -176,7 +175,7 @@ class Summary:
             ),
         )
 
-    def _csv_by_region(self, rows: Sequence[Row]) -> str:
+    def _csv_by_region(self, rows: Sequence[Row]) -> bytes:
         columns = ["input", "region", "name", *self._area_columns(), "not_analysed_mm2"]
         return _csv_text(
             columns,
@@ -202,12 +201,8 @@ class Summary:
         }
 
 
-def _csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    table = csv.DictWriter(text, columns, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
+def _csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return csv_text([columns, *([row.get(column, "") for column in columns] for row in rows)])
 
 
 def _regions(row: Row) -> list[dict[str, Any]]:

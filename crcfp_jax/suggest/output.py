@@ -1,7 +1,6 @@
 """What a command for suggestions leaves behind: rectangles for QuPath, a table and a contact sheet."""
 
 import csv
-import io
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.common.csv_text import csv_text, named
 from crcfp_jax.common.drawing import INK, PAPER, legible, save_picture, shortened
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error, write_atomic
@@ -47,18 +47,16 @@ def _feature(each: Suggestion) -> dict:
     }
 
 
-def table(suggestions: Sequence[Suggestion], microns: Mapping[str, float]) -> str:
+def table(suggestions: Sequence[Suggestion], microns: Mapping[str, float]) -> bytes:
     """All suggestions as CSV; `microns`: per pixel, by name of the slide."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
     sizes = ["left", "top", "width", "height", "width_microns", "height_microns"]
-    rows.writerow(["rank", "input", *sizes, "uncertainty", "novelty", "likely", "second", "reason"])
+    rows = [["rank", "input", *sizes, "uncertainty", "novelty", "likely", "second", "reason"]]
     for each in suggestions:
         pixel = microns[each.picture.name]
         box = (each.left, each.top, each.width, each.height, each.width * pixel, each.height * pixel)
         figures = (f"{each.uncertainty:.4f}", f"{each.novelty:.4f}")
-        rows.writerow([each.rank, each.picture.name, *(f"{x:.1f}" for x in box), *figures, *each.likely, each.reason])
-    return text.getvalue()
+        rows.append([each.rank, each.picture.name, *(f"{x:.1f}" for x in box), *figures, *each.likely, each.reason])
+    return csv_text(rows)
 
 
 def sheet(
@@ -127,7 +125,7 @@ def write_output(
         write_atomic(path, geojson([each for each in suggestions if each.picture.name == name]).encode())
         paths.append(path)
     save_picture(output / SHEET, picture)
-    write_atomic(output / TABLE, table(suggestions, microns).encode())
+    write_atomic(output / TABLE, table(suggestions, microns))
     return paths
 
 
@@ -142,7 +140,7 @@ def inputs_before(output: Path) -> list[str]:
         return []
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            return sorted({row["input"] for row in csv.DictReader(file)})
+            return sorted({named(row["input"]) for row in csv.DictReader(file)})
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
     except (UnicodeDecodeError, KeyError, TypeError, csv.Error) as error:

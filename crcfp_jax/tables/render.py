@@ -1,9 +1,8 @@
 """A grid's summary as table.md, for people, and table.csv, for programs."""
 
-import csv
-import io
 from collections.abc import Sequence
 
+from crcfp_jax.common.csv_text import csv_text
 from crcfp_jax.common.files import write_atomic
 from crcfp_jax.common.words import METRICS
 from crcfp_jax.tables.comparison import Comparison, compare
@@ -30,7 +29,7 @@ def write_tables(folder: GridFolder) -> None:
         summary = summarise(folder)
         compared = compare(folder, summary) if summary.table.compared else []
         write_atomic(folder.workdir / "table.md", markdown(summary, compared).encode())
-        write_atomic(folder.workdir / "table.csv", comma_separated(summary).encode())
+        write_atomic(folder.workdir / "table.csv", comma_separated(summary))
 
 
 def markdown(summary: Summary, compared: Sequence[Comparison] = ()) -> str:
@@ -190,15 +189,13 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
-def comma_separated(summary: Summary) -> str:
+def comma_separated(summary: Summary) -> bytes:
     """The whole of table.csv: one line per cell; numbers in percent, empty where there are none."""
-    out = io.StringIO()
     about = summary.description
     heads = ["table", "data", "scale", "fraction", "system", "value", "n", "seeds", "missing_seeds", "failed_seeds"]
     heads += [f"{start}{metric}{end}" for start in ("", "paper_") for metric in METRICS for end in ("", "_sd")]
     heads += ["paper_value", "paper_slips"]
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(heads)
+    rows = [heads]
     for cell in summary.cells:
         finished = sorted(cell.figures["mean_iou"])
         row = [about["table"], about["data"], about["scale"], cell.fraction, cell.system, cell.value, len(finished)]
@@ -208,8 +205,8 @@ def comma_separated(summary: Summary) -> str:
         for figure in published.values():
             row += [_number(figure.mean), _number(figure.deviation)] if figure else ["", ""]
         slips = " ".join(metric for metric, figure in published.items() if figure and figure.slip)
-        writer.writerow([*row, cell.paper.value if cell.paper else None, slips])
-    return out.getvalue()
+        rows.append([*row, cell.paper.value if cell.paper else None, slips])
+    return csv_text(rows)
 
 
 def _number(value: float | None) -> str:

@@ -284,6 +284,28 @@ def test_bad_inputs_cost_no_other_and_are_told_at_the_end(model, tmp_path, capsy
     assert (tmp_path / "out" / "good.png" / "mask.png").stat().st_mtime_ns == before
 
 
+NAMES = [*map(os.fsdecode, (b"caf\xe9.png", b"a" * 251 + b".png", b"=1+1.png", b"two\nlines.png", b"[b]x.png"))]
+
+
+def test_names_of_every_kind(model, tmp_path):
+    """In a process whose output can show ASCII only."""
+    (tmp_path / "in").mkdir()
+    for name in NAMES:
+        save(tmp_path / "in" / name, tissue(40, 40))
+    words = ["--model", model, "--output", tmp_path / "out", "--formats", "csv", tmp_path / "in"]
+    command = [sys.executable, "-m", "crcfp_jax.predict", *map(str, words)]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, env=environment, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = done.stdout.decode("ascii").splitlines()
+    for name in (r"caf\udce9.png", "a" * 251 + ".png", "=1+1.png", r"two\nlines.png", "[b]x.png"):
+        assert any(line.startswith("[") and f"] {name}: " in line for line in lines)
+    assert all((tmp_path / "out" / name / "result.json").is_file() for name in NAMES)
+    with open(tmp_path / "out" / "summary.csv", newline="", encoding="utf-8") as file:
+        found = {row["input"] for row in csv.DictReader(file)}
+    assert found == {r"caf\udce9.png", "a" * 251 + ".png", "'=1+1.png", "two\nlines.png", "[b]x.png"}
+
+
 def test_a_full_disk_leaves_nothing_behind(model, tmp_path, capsys, monkeypatch):
     path = save(tmp_path / "a.png", tissue(64, 64))
 

@@ -1,6 +1,5 @@
 """Areas: how much of a slide each class covers."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.common.csv_text import csv_text
 from crcfp_jax.slides.writing.band import NOT_ANALYSED, Band, OutputGrid
 
 
@@ -61,14 +61,11 @@ class AreaWriter:
         """Writes the file."""
         millimetres2 = self._grid.millimetres2
         names = [info.name for info in self._classes]
-        with open(self._path, "w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(["class", "pixels", "mm2", "share"])
-            for name, pixels, share in zip(names, self.count.pixels.tolist(), self.count.shares, strict=True):
-                table.writerow([name, pixels, f"{pixels * millimetres2:.9f}", f"{share:.6f}"])
-            table.writerow(
-                ["not_analysed", self.count.not_analysed, f"{self.count.not_analysed * millimetres2:.9f}", ""]
-            )
+        rows: list[list[str | int]] = [["class", "pixels", "mm2", "share"]]
+        for name, pixels, share in zip(names, self.count.pixels.tolist(), self.count.shares, strict=True):
+            rows.append([name, pixels, f"{pixels * millimetres2:.9f}", f"{share:.6f}"])
+        rows.append(["not_analysed", self.count.not_analysed, f"{self.count.not_analysed * millimetres2:.9f}", ""])
+        self._path.write_bytes(csv_text(rows))
 
     def close(self) -> None:
         """There is nothing to give up."""

@@ -1,6 +1,5 @@
 """Areas within frames that were drawn on a slide: how much of each frame every class covers."""
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 import shapely
 
 from crcfp_jax.common.classes import ClassInfo
+from crcfp_jax.common.csv_text import csv_text
 from crcfp_jax.slides.writing.areas import AreaCount
 from crcfp_jax.slides.writing.band import Band, OutputGrid
 from data_pipelines.annotations.painting import inside
@@ -56,15 +56,14 @@ class FrameAreaWriter:
     def finish(self) -> None:
         """Writes the file."""
         millimetres2 = self._grid.millimetres2
-        with open(self._path, "w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(["region", "name", "class", "pixels", "mm2", "share"])
-            for number, (frame, count) in enumerate(zip(self.frames, self.counts, strict=True), start=1):
-                pixels = [*count.pixels.tolist(), count.not_analysed]
-                shares = [*(f"{share:.6f}" for share in count.shares), ""]
-                names = [*(info.name for info in self._classes), "not_analysed"]
-                for name, of, share in zip(names, pixels, shares, strict=True):
-                    table.writerow([number, frame.name, name, of, f"{of * millimetres2:.9f}", share])
+        rows: list[list[str | int]] = [["region", "name", "class", "pixels", "mm2", "share"]]
+        for number, (frame, count) in enumerate(zip(self.frames, self.counts, strict=True), start=1):
+            pixels = [*count.pixels.tolist(), count.not_analysed]
+            shares = [*(f"{share:.6f}" for share in count.shares), ""]
+            names = [*(info.name for info in self._classes), "not_analysed"]
+            for name, of, share in zip(names, pixels, shares, strict=True):
+                rows.append([number, frame.name, name, of, f"{of * millimetres2:.9f}", share])
+        self._path.write_bytes(csv_text(rows))
 
     def describe(self) -> list[dict[str, Any]]:
         """What result.json says of each frame: JSON."""

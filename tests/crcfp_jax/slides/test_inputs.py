@@ -123,3 +123,14 @@ def test_a_word_that_names_nothing_is_told(pictures, tmp_path, word, told):
 def test_two_pictures_of_one_name_are_told(pictures, tmp_path):
     with pytest.raises(UserError, match=r"deep/a\.png and .*in/a\.png have the same name: give the folder that"):
         find_inputs([str(pictures / "a.png"), str(pictures / "deep" / "a.png")], tmp_path / "out")
+
+
+def test_names_that_results_could_not_have_are_told(pictures, tmp_path):
+    (pictures / "summary.csv").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"summary\.csv is the name of a table beside the results: call the picture"):
+        find_inputs([str(pictures / "summary.csv")], tmp_path / "out")
+    inner = pictures / "y" / "a.png" / "b.png"
+    inner.parent.mkdir(parents=True)
+    inner.write_bytes(b"x")
+    with pytest.raises(UserError, match=r"results of .*y/a\.png/b\.png would lie in those of .*in/a\.png: give each"):
+        find_inputs([str(pictures / "a.png"), str(pictures / "y")], tmp_path / "out")
