@@ -1,5 +1,6 @@
 """What a user sees of a batch of pictures: progress, a line for each, and a table and summary.csv at the end."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from crcfp_jax.slides.result import RESULT, read_result
 
 MOST_ROWS = 50  # of the table on the terminal; summary.csv holds all
 MOST_REGIONS = 10  # of a picture there; areas_by_region.csv holds all
+MINUTE = 60.0  # seconds between two lines on a picture, where there is no bar
+MANY_WINDOWS = 500  # that are told before the work on a picture
 LOG_WIDTH = 160  # characters, where the output is no terminal, which would be taken for a narrow one
 
 
@@ -42,7 +45,16 @@ class Summary:
     regions, summary_by_region.csv holds these.
     """
 
-    def __init__(self, output: Path, classes: Sequence[ClassInfo], count: int, *, console: Console | None = None):
+    def __init__(
+        self,
+        output: Path,
+        classes: Sequence[ClassInfo],
+        count: int,
+        *,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._clock = clock
         self._output, self._classes, self._count = output, classes, count
         self._console = console or Console()
         if not self._console.is_terminal:
@@ -73,10 +85,26 @@ class Summary:
 
     @contextmanager
     def progress(self, picture: Input) -> Iterator[Callable[[int, int], None]]:
-        """A bar on a terminal, nothing elsewhere; yields a function of the windows just done and all windows."""
+        """A bar on a terminal, else a line a minute; yields a function of the windows just done and all windows."""
         name, columns = f"{self._number}{shown(picture.name)}", (TextColumn("windows"), TimeRemainingColumn())
+        started = told = self._clock()
+        seen = 0
         with progress_bar(name, None, *columns, console=self._console, transient=True) as advance:
-            yield lambda done, total: advance(done, total=total)
+
+            def go_on(done: int, total: int) -> None:
+                nonlocal seen, told
+                advance(done, total=total)
+                seen, now = seen + done, self._clock()
+                if self._console.is_terminal:
+                    return
+                if seen == 0 and total >= MANY_WINDOWS:
+                    self._say(f"{name}: {total} windows")
+                elif 0 < seen < total and now - told >= MINUTE:
+                    told = now
+                    left = duration((now - started) / seen * (total - seen))
+                    self._say(f"{name}: {seen} of {total} windows, about {left} left")
+
+            yield go_on
 
     def done(self, picture: Input, result: dict[str, Any]) -> None:
         """A picture has been predicted."""
@@ -110,8 +138,11 @@ class Summary:
         return f"[{len(self._rows) + 1}/{self._count}] "
 
     def _add(self, row: Row, told: str) -> None:
-        self._console.print(f"{self._number}{shown(row.name)}: {told}", highlight=False, markup=False, soft_wrap=True)
+        self._say(f"{self._number}{shown(row.name)}: {told}")
         self._rows.append(row)
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _print_table(self) -> None:
         rows = [row for row in self._rows if row.result is not None]

@@ -94,6 +94,21 @@ def test_what_another_process_has_finished_meanwhile_is_in_the_summary(tmp_path)
     ]
 
 
+def test_a_long_picture_is_told_of_every_minute_where_there_is_no_terminal(tmp_path):
+    console, seconds = Console(file=io.StringIO(), width=200), iter([0, 0, 30, 61, 90, 121, 150])
+    with (
+        Summary(tmp_path, CLASSES, 2, console=console, clock=lambda: float(next(seconds))) as summary,
+        summary.progress(picture(tmp_path, "a.svs")) as advance,
+    ):
+        for done in (0, 300, 300, 300, 300, 300):
+            advance(done, 1500)
+    assert console.file.getvalue().splitlines() == [
+        "[1/2] a.svs: 1500 windows",
+        "[1/2] a.svs: 600 of 1500 windows, about 1 min 32 s left",
+        "[1/2] a.svs: 1200 of 1500 windows, about 30 s left",
+    ]
+
+
 def test_regions_follow_their_picture_and_have_a_file(tmp_path):
     def region(number, name):
         areas = {"tumour": {"pixels": 1, "mm2": 0.1, "share": 0.2}, "other": {"pixels": 4, "mm2": 0.4, "share": 0.8}}
