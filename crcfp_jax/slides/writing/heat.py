@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crcfp_jax.common.drawing import FAINT_INK, HATCH_COLOURS, INK, PAPER
 from crcfp_jax.slides.writing.blocks import BlockSums
-from crcfp_jax.slides.writing.legend import legend, on_paper, scale_bar, text_size
+from crcfp_jax.slides.writing.legend import legend, on_paper, save_fast, scale_bar, text_size
 
 LONGEST = 2048  # pixels of the file's longer side
 BELOW = 224  # pixels at most that margins and legend take
@@ -59,7 +59,7 @@ class HeatMap:
         parts.append(scale_bar(width, self._microns_per_pixel * self._blocks.factor / factor))
         if not seen.all():
             parts.append(legend([("not analysed", HATCH_COLOURS[0])], width))
-        Image.fromarray(on_paper(parts)).save(path)
+        save_fast(on_paper(parts), path)
 
 
 def scale_top(values: Float32[np.ndarray, "n"]) -> float:

@@ -5,19 +5,19 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
-from PIL import Image
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.slides.writing.areas import AreaCount
 from crcfp_jax.slides.writing.band import NOT_ANALYSED, Band, OutputGrid
 from crcfp_jax.slides.writing.blocks import BlockSums
 from crcfp_jax.slides.writing.geojson import BACKGROUND
-from crcfp_jax.slides.writing.legend import MARGIN, Entry, legend, on_paper, scale_bar, text_size
+from crcfp_jax.slides.writing.legend import MARGIN, Entry, legend, on_paper, save_fast, scale_bar, text_size
 from data_pipelines.reading.resample import SAME, View
 from data_pipelines.reading.slide import Slide
 
 LONGEST = 2400  # pixels of the file's longer side
-SHORTEST = 640  # pixels of the picture's longer side, so that a legend fits below the picture of a small image
+SHORTEST = 640  # pixels of the legend's width, so that it can be read below the picture of a small image
+ENLARGED = 384  # pixels of the longer side that the picture of a smaller image gets
 OPACITY = 0.35  # of a class's colour over the tissue
 ROWS = 256  # coloured at a time: bounds the memory
 DARK = 110  # a colour of less luminance gets a light outline, as tissue is dark too; others get a dark one
@@ -48,7 +48,7 @@ class OverlayWriter:
         height, width = self._slide.size
         whole = max(height, width)
         paper = LONGEST - 2 * MARGIN
-        longer = min(paper / (1 + SAME), max(SHORTEST, whole))  # a view may be a little larger than it was asked to be
+        longer = min(paper / (1 + SAME), max(ENLARGED, whole))  # a view may be a little larger than it was asked to be
         # What stands below takes its room from a tall picture, with a row to spare as that makes the picture narrower.
         below = legend(self._entries(), max(SHORTEST, round(longer * width / whole)))
         room = paper - below.shape[0] - 2 * MARGIN - 5 * text_size(below.shape[1])
@@ -59,7 +59,7 @@ class OverlayWriter:
         laid_over = lay_over(picture, self._labels_at(view.size), self._classes)
         below_width = max(SHORTEST, view.size[1])
         parts = [laid_over, scale_bar(below_width, microns_per_pixel), legend(self._entries(), below_width)]
-        Image.fromarray(on_paper(parts)).save(self._path)
+        save_fast(on_paper(parts), self._path)
 
     def close(self) -> None:
         """There is nothing to give up."""
