@@ -9,11 +9,12 @@ from crcfp_jax.slides.writing.band import OutputGrid
 from crcfp_jax.slides.writing.output import output_grid
 from data_pipelines.reading.resample import View
 from data_pipelines.reading.slide import Slide
-from data_pipelines.reading.tissue import Tissue, find_tissue
+from data_pipelines.reading.tissue import Tissue, find_tissue, is_region
 from data_pipelines.tiling import Tiling, Window, choose_windows, window_step
 
 COARSE = 1.5  # times the training images' pixel size, from which a picture lacks what the network has learnt to see
 TOO_COARSE = 8.0  # times; beyond, the pixel size is a mistake, and a small picture would be enlarged for hours
+WHOLE = 0.95  # share of a small picture that is looked at, below which a user should know
 ALIKE = 0.02  # relative difference between two sizes of a pixel that nobody needs to know of
 IN_MICRONS = "in µm (about 0.25 at 40x, 0.5 at 20x)"
 
@@ -89,4 +90,6 @@ def caveats(plan: SlidePlan, card: Card, options: Options) -> list[str]:
         found.append(f"windows of {options.side} pixels, not the {card.window} of training: another context")
     if plan.count == 0:
         found.append("no tissue found; --everything looks at all of it")
+    elif plan.tissue and plan.tissue.share < WHOLE and is_region(plan.slide.size, plan.microns_per_pixel):
+        found.append(f"{1 - plan.tissue.share:.0%} of it taken for glass and left out; --everything looks at all of it")
     return found

@@ -15,6 +15,9 @@ SIDES = (512, 2048)  # pixels of the thumbnail's long side: at least, unless the
 ASSUMED = 0.5  # µm of a slide pixel where nobody says, as at 20x
 COLOUR = 10  # grey levels between the largest and the smallest channel; glass, dust, black and grey have fewer
 GREY = (30, 215)  # brightness of tissue in a picture without any colour: below is padding, above is glass
+REGION = 3000.0  # µm of the longer side of a picture that somebody has cut from a slide
+PALER = 12  # levels below the brightness of the glass of a small picture, from which on pale is tissue
+GLASS_SHARE = 0.01  # of a picture that has any glass
 INK = {"green": 25, "blue": 90}  # grey levels by which an ink's channel exceeds both others; red ink looks like blood
 INK_RIM = 40.0  # µm: ink lies on the coverslip, out of focus
 INK_AREA = 3000.0  # µm²: a smaller spot is no pen's
@@ -57,8 +60,9 @@ def find_tissue(slide: Slide, microns_per_pixel: float | None = None) -> Tissue:
     """Tells tissue from glass, dust, padding and pen.
 
     A pixel of the thumbnail is tissue where it has colour, however pale, and no pen's; there is no threshold that
-    depends on the rest of the picture, so a region full of tissue stays whole and an empty one empty. Then specks go,
-    gaps and holes are closed, and a margin is kept. In doubt it is tissue: looking at glass costs time only.
+    depends on the rest of the picture, so a region full of tissue stays whole and an empty one empty. In a picture of
+    at most 3 mm, whose stain may be paler than that, what is darker than the picture's glass is tissue too. Then
+    specks go, gaps and holes are closed, and a margin is kept. In doubt it is tissue: looking at glass costs time only.
 
     Args:
         slide: is read by strips, at its coarsest level that will do.
@@ -72,16 +76,26 @@ def find_tissue(slide: Slide, microns_per_pixel: float | None = None) -> Tissue:
     scale = max(1.0, min(PIXEL / microns, longest / SIDES[0]), longest / SIDES[1])
     view = View(slide, scale)
     pixel = microns * max(1.0, longest / max(view.size))
-    return Tissue(_clean(view.read(0, 0, *view.size), pixel))
+    return Tissue(_clean(view.read(0, 0, *view.size), pixel, is_region=is_region(slide.size, microns)))
 
 
-def _clean(picture: UInt8[np.ndarray, "h w 3"], pixel: float) -> Bool[np.ndarray, "h w"]:
+def is_region(size: tuple[int, int], microns_per_pixel: float) -> bool:
+    """Whether a picture of height and width in pixels is so small that somebody has chosen what it shows."""
+    return max(size) * microns_per_pixel <= REGION
+
+
+def _clean(picture: UInt8[np.ndarray, "h w 3"], pixel: float, *, is_region: bool) -> Bool[np.ndarray, "h w"]:
     """The mask of a thumbnail whose pixels are `pixel` µm wide."""
     side = max(1, round(PIXEL / pixel))
     picture = cv2.blur(picture, (side, side), borderType=cv2.BORDER_REFLECT_101) if side > 1 else picture
     brightest, darkest = picture.max(-1), picture.min(-1)
     colour = brightest - darkest
     tissue = colour > COLOUR if colour.any() else (brightest >= GREY[0]) & (brightest <= GREY[1])
+    if is_region:
+        # Beside pale stain there is nothing grey in it: no pen, no coverslip's edge.
+        glass = (colour <= COLOUR) & (darkest >= GREY[1])
+        brightness = float(np.quantile(darkest[glass], 0.95)) if glass.mean() > GLASS_SHARE else 255.0
+        tissue |= (brightest >= GREY[0]) & (darkest < brightness - PALER)
     ink = _ink(picture, pixel)
     tissue = _without_small(tissue & ~ink, SPECK / pixel**2)
     tissue = ~_grown(~_grown(tissue, GAP / pixel), GAP / pixel)

@@ -186,6 +186,19 @@ def test_mpp_fills_gaps_and_is_told_where_a_file_knows(model, tmp_path):
     assert sizes_and_notes(tmp_path / "same") == {"a.png": (pytest.approx(1), []), "sizeless.png": (1.01, [])}
 
 
+def test_what_of_a_small_picture_is_left_out_is_told(model, tmp_path):
+    pixels = np.full((200, 200, 3), 244, np.uint8)
+    pixels[:, :100] = tissue(200, 100)
+    half = save(tmp_path / "half.png", pixels)
+    whole = save(tmp_path / "whole.png", tissue(64, 64))
+    assert predict(model, tmp_path / "out", half, whole, "--formats", "csv") == 0
+    found = sizes_and_notes(tmp_path / "out")
+    (note,) = found["half.png"][1]
+    share = json.loads((tmp_path / "out" / "half.png" / "result.json").read_text())["tissue_share"]
+    assert note == f"{1 - share:.0%} of it taken for glass and left out; --everything looks at all of it"
+    assert 0.3 < share < 0.75 and found["whole.png"][1] == []
+
+
 def test_force_mpp_overrules_the_file(model, tmp_path):
     path = save(tmp_path / "a.png", tissue(64, 64))
     assert predict(model, tmp_path / "out", path, "--force_mpp", "2", "--formats", "csv") == 0

@@ -51,6 +51,31 @@ def mask_of(picture, microns=8.0):
     return find_tissue(Picture(picture, microns)).mask
 
 
+def faded(share, saturation, glass=255):
+    """Real stain is not at hand here: collagen and nuclei of a pale stain, on half of a picture."""
+    picture = canvas((glass,) * 3, 320, 400).astype(float)
+    tissue = np.where(RNG.random((20, 25, 1)) < 0.2, HAEMATOXYLIN, EOSIN).repeat(16, 0).repeat(8, 1)[:320, :200]
+    pale = glass - (255 - tissue) * share
+    grey = pale.mean(-1, keepdims=True)
+    picture[:, :200] = grey + (pale - grey) * saturation
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("glass", [255, 228])
+@pytest.mark.parametrize(("share", "saturation"), [(1.0, 1.0), (0.3, 0.4), (0.2, 0.4), (0.15, 1.0)])
+def test_pale_tissue_of_a_small_picture_is_looked_at(glass, share, saturation):
+    mask = mask_of(faded(share, saturation, glass), 2.0)
+    assert mask[:, :195].mean() > 0.99 and not mask[:, 230:].any()
+
+
+def test_a_small_picture_without_glass_stays_whole():
+    """What is brighter than 215 and has no colour can't be told from glass."""
+    collagen = canvas((207, 198, 204), 320, 200)
+    collagen[::40, ::40] = (120, 112, 125)
+    assert mask_of(collagen, 2.0).all()
+    assert not mask_of(np.tile(collagen, (1, 8, 1)), 2.0).any()  # 3.2 mm: a slide may hold anything grey
+
+
 def test_full_is_full_and_empty_is_empty():
     for colour in (EOSIN, PALE, HAEMATOXYLIN):
         assert mask_of(canvas(colour)).all()
