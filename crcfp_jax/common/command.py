@@ -6,17 +6,21 @@ One plain line where the user can mend it, a traceback for a defect.
 import inspect
 import io
 import itertools
+import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from absl import flags
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import describe_os_error, is_user_fixable
+from crcfp_jax.common.files import describe_os_error, is_user_fixable, told_by_a_library
 
+_at_once = False
 INTERRUPTED = 130  # the shell's code for a process ended by Ctrl-C
 
 
@@ -38,19 +42,36 @@ def run_main(main: Callable[[], Any]) -> NoReturn:
     except Exception as error:
         line = user_line(error)
         if line is None:
-            if not _several_processes():
+            if not (_several_processes() or _at_once):
                 raise
             traceback.print_exc()
             line = "this is a defect of crcfp-jax; its traceback is above"
         sys.stdout.flush()
         print(f"error: {line}", file=sys.stderr)
         code = 1
-    if code and _several_processes():
+    if code and (_several_processes() or _at_once):
         # An orderly exit would wait for the other processes, which wait for this one.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+@contextmanager
+def silent_threads() -> Iterator[None]:
+    """Shows nothing of what goes wrong in threads; when the block fails, until the process ends, which is then at once.
+
+    After one failed write TensorStore's threads fail hundreds of times, each with a traceback.
+    """
+    global _at_once
+    hooks, disabled = (sys.excepthook, sys.unraisablehook, threading.excepthook), logging.root.manager.disable
+    sys.excepthook = sys.unraisablehook = threading.excepthook = lambda *_: None
+    logging.disable()
+    _at_once = True
+    yield
+    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+    logging.disable(disabled)
+    _at_once = False
 
 
 def _several_processes() -> bool:
@@ -65,8 +86,8 @@ def user_line(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and is_user_fixable(cause):
             return describe_os_error(cause)
         # TensorStore, below Orbax, passes the operating system's text on in a ValueError or RuntimeError.
-        if "No space left on device" in str(cause):
-            return f"the disk is full: free some space or choose another folder ({_shortened(str(cause))})"
+        if (advice := told_by_a_library(str(cause))) is not None:
+            return f"{advice} ({_shortened(str(cause))})"
     return None
 
 

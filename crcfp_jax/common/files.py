@@ -20,6 +20,7 @@ _ADVICE = {
     errno.EACCES: "permission denied: change the folder's permissions or choose another folder",
     errno.EPERM: "operation not permitted: change the folder's permissions or choose another folder",
     errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EFBIG: "a file would be larger than the limit (ulimit -f) or the file system allows: choose another folder",
 }
 
 
@@ -33,6 +34,11 @@ def describe_os_error(error: OSError, path: str | os.PathLike | None = None) -> 
     path = path if path is not None else error.filename
     reason = _ADVICE.get(error.errno, error.strerror or str(error))
     return f"{os.fsdecode(path)}: {reason}" if path is not None else reason
+
+
+def told_by_a_library(text: str) -> str | None:
+    """What to do about a file system fault of which only the system's own words are left; None: there are none."""
+    return next((advice for number, advice in _ADVICE.items() if os.strerror(number) in text), None)
 
 
 @contextmanager

@@ -16,8 +16,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from crcfp_jax.common.command import silent_threads
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import check_space, user_error_on_write
+from crcfp_jax.common.files import check_space, told_by_a_library, user_error_on_write
 from crcfp_jax.training.parallel import local_copy
 from crcfp_jax.training.state import STUDENT, TEACHER, TrainState
 
@@ -148,19 +149,20 @@ class Checkpoints:
         sums = {name: digest(tree) for name, tree in arrays.items()} | {"data": digest_json(data)}
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
         check_space(self.folder, size, what="a checkpoint", option="--workdir")
-        with user_error_on_write(self.folder):
-            self._manager.save(
-                int(local_copy(state.step)),
-                args=ocp.args.Composite(
-                    model=ocp.args.StandardSave(arrays["model"]),
-                    train=ocp.args.StandardSave(arrays["train"]),
-                    data=ocp.args.JsonSave(data),
-                    config=ocp.args.JsonSave({"config": config, "digest": sums}),
-                ),
-                metrics=metrics,
-                force=True,
-            )
-            self._manager.wait_until_finished()
+        items = ocp.args.Composite(
+            model=ocp.args.StandardSave(arrays["model"]),
+            train=ocp.args.StandardSave(arrays["train"]),
+            data=ocp.args.JsonSave(data),
+            config=ocp.args.JsonSave({"config": config, "digest": sums}),
+        )
+        try:
+            with user_error_on_write(self.folder), silent_threads():
+                self._manager.save(int(local_copy(state.step)), args=items, metrics=metrics, force=True)
+                self._manager.wait_until_finished()
+        except ValueError as error:
+            if (advice := told_by_a_library(str(error))) is None:
+                raise
+            raise UserError(f"{self.folder}: {advice}; the same command goes on from the last checkpoint") from error
 
     def restore(self, step: int, template: TrainState) -> tuple[TrainState, dict]:
         """Reads a whole checkpoint onto the devices of `template`, a state of the same shapes.

@@ -1,7 +1,10 @@
 """Exit codes and messages of commands, in processes of their own."""
 
+import errno
+import os
 import subprocess
 import sys
+import threading
 
 import pytest
 from absl import flags
@@ -67,6 +70,35 @@ def test_a_full_disk_told_by_tensorstore_is_found_by_its_text():
     line = command.user_line(ValueError('RESOURCE_EXHAUSTED: "W/checkpoints/7": No space left on device [28]'))
     assert line.startswith("the disk is full")
     assert "W/checkpoints/7" in line
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(errno.EDQUOT, "your disk quota is used up"), (errno.EFBIG, "a file would be larger"), (errno.EROFS, "read-only")],
+)
+def test_so_are_others(number, told):
+    assert told in command.user_line(RuntimeError(f"OUT_OF_RANGE: Failed writing: {os.strerror(number)} [{number}]"))
+
+
+def test_what_threads_say_is_shown_again_after_a_block_that_went_well(capsys):
+    def fail():
+        raise RuntimeError("told")
+
+    def run():
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+
+    hook = threading.excepthook
+    threading.excepthook = lambda arguments: print(arguments.exc_value)
+    try:
+        with command.silent_threads():
+            run()
+        assert capsys.readouterr().out == ""
+        run()
+        assert capsys.readouterr().out == "told\n"
+    finally:
+        threading.excepthook = hook
 
 
 def test_a_suppressed_context_is_not_the_cause():

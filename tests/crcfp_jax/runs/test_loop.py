@@ -305,6 +305,22 @@ def test_a_full_disk_is_told_before_a_checkpoint_is_begun(data_dir, tmp_path):
     assert "a checkpoint takes" in done.stderr and done.stderr.strip().count("\n") == 0, done.stderr
 
 
+def test_a_checkpoint_that_is_refused_midway_is_told_in_one_line_and_the_run_goes_on(whole_run, data_dir, tmp_path):
+    """By a limit on the size of files here; a quota is told by the same library in the same way."""
+    stored = [path.stat().st_size for path in (whole_run / "checkpoints").rglob("*") if path.is_file()]
+    words = command("main", "--config", CONFIG, "--workdir", tmp_path / "run", f"--config.data.dir={data_dir}")
+    limited = ["bash", "-c", f'ulimit -f {max(stored) // 2 // 1024}; exec "$@"', "bash", *words]
+    without_cache = environment(JAX_ENABLE_COMPILATION_CACHE="false")  # whose files are larger
+    done = subprocess.run(limited, cwd=ROOT, env=without_cache, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    told = "checkpoints: a file would be larger than the limit (ulimit -f) or the file system allows: choose another"
+    assert done.stderr.startswith("error: ") and told in done.stderr
+    train(tmp_path / "run", data_dir)
+    assert sorted(int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir()) == sorted(
+        int(path.name) for path in (whole_run / "checkpoints").iterdir()
+    )
+
+
 @pytest.mark.multiprocess
 def test_two_processes_agree_with_one(whole_run, data_dir, tmp_path):
     with_two = tmp_path / "two"
