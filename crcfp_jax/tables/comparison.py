@@ -16,7 +16,6 @@ from crcfp_jax.tables.folder import GridFolder
 from crcfp_jax.tables.summary import Cell, Summary
 
 COMPARED = {"mean_dice": mean_dice, "mean_iou": mean_iou}
-FEWEST = 2  # runs in common
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,14 @@ class Difference:
     """A system's figure less the best supervised system's, over the seeds that both have finished.
 
     Attributes:
-        mean, deviation: over seeds, in points of a per cent; the same labelled images for both at a seed.
-        p: two-sided, of the paired t-test over seeds; None where all differences are the same.
+        mean, deviation: over seeds, in points of a per cent; the same labelled images for both at a seed. A single
+            seed has no deviation.
+        p: two-sided, of the paired t-test over seeds; None for a single seed, or where all differences are the same.
         interval: 95 %, over test patients (images where these are unknown) drawn anew; all seeds' runs together.
     """
 
     mean: float
-    deviation: float
+    deviation: float | None
     p: float | None
     interval: tuple[float, float] | None
 
@@ -52,7 +52,7 @@ def compare(folder: GridFolder, summary: Summary) -> list[Comparison]:
     """Every system of a grid against the best supervised one at its fraction.
 
     That is the one with the greatest mean Dice over the seeds that all supervised systems have finished, at any value
-    of the table's sweep. A fraction without such seeds has none, nor has a system that shares fewer than two with it.
+    of the table's sweep. A fraction without such seeds has none, nor has a system that shares none with it.
 
     Raises:
         UserError: a result.json is damaged.
@@ -75,7 +75,7 @@ def compare(folder: GridFolder, summary: Summary) -> list[Comparison]:
         best = max(supervised, key=lambda cell: sum(cell.figures["mean_dice"][seed] for seed in shared))
         for cell in cells:
             seeds = tuple(sorted(_seeds(cell) & _seeds(best)))
-            if cell is best or len(seeds) < FEWEST:
+            if cell is best or not seeds:
                 continue
             counts = [
                 np.sum([counts_of(fraction, one.system, one.value, seed) for seed in seeds], axis=0)
@@ -96,7 +96,7 @@ def _difference(
     own, other = ([of.figures[metric][seed] for seed in seeds] for of in (cell, best))
     differences = [one - two for one, two in zip(own, other, strict=True)]
     ends = bootstrap_difference(*counts, COMPARED[metric])
-    spread = statistics.stdev(differences)
+    spread = statistics.stdev(differences) if len(differences) > 1 else None
     return Difference(
         statistics.fmean(differences),
         spread,

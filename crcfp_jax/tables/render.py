@@ -87,8 +87,8 @@ def _comparison(compared: Sequence[Comparison], sweep: Sweep | None) -> str:
         "The best supervised system is that with the greatest Dice on these test images, over the seeds that all "
         "supervised ones have finished. Differences in points, mean (sample standard deviation) over the seeds that "
         "both have, which label the same images; 95 %: interval of the difference of the pooled figures, all seeds "
-        "together, with test patients, or images where patients are unknown, drawn anew; p: of a paired t-test over "
-        "seeds, two-sided, not corrected for the number of systems.",
+        "together, with test patients, or images where patients are unknown, drawn anew: it says nothing of what seeds "
+        "do; p: of a paired t-test over seeds, two-sided, not corrected for the number of systems.",
         "",
         _line(heads),
         _line(["---"] * 3 + ["---:"] * (len(heads) - 3)),
@@ -100,7 +100,8 @@ def _comparison(compared: Sequence[Comparison], sweep: Sweep | None) -> str:
             own = row.differences[metric]
             ends = UNKNOWN if own.interval is None else f"{own.interval[0]:+.1f} to {own.interval[1]:+.1f}"
             p = UNKNOWN if own.p is None else f"{own.p:.3f}"
-            words += [f"{own.mean:+.1f} ({own.deviation:.1f})", ends, p]
+            spread = "" if own.deviation is None else f" ({own.deviation:.1f})"
+            words += [f"{own.mean:+.1f}{spread}", ends, p]
         lines.append(_line(words))
     return "\n".join(lines)
 

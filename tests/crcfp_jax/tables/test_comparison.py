@@ -98,6 +98,17 @@ def test_a_sweep_s_best_supervised_one_is_of_any_length(folder):
     assert "as many steps as the rows say" in text
 
 
+def test_a_single_seed_has_an_interval_over_images_and_no_more(folder):
+    (folder.run("fixmatch-1_10-seed2") / "result.json").unlink()
+    fixmatch = {row.system: row for row in compare(folder, summarise(folder))}["fixmatch"].differences["mean_dice"]
+    assert (fixmatch.mean, fixmatch.deviation, fixmatch.p) == (3, None, None)
+    assert fixmatch.interval[0] < fixmatch.interval[1]
+    write_tables(folder)
+    title = TITLES["supervised"].title
+    row = f"| 1/10 | {TITLES['fixmatch'].title} | {title} | 1 | +3.0 | "
+    assert row in (folder.workdir / "table.md").read_text()
+
+
 def test_the_table_tells_them(folder):
     write_tables(folder)
     text = (folder.workdir / "table.md").read_text()
