@@ -9,6 +9,10 @@ from typing import BinaryIO
 from crcfp_jax.common.files import user_error_on_write
 
 
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)  # a link would have the file that it leads to opened for writing
+
+
 class Lock:
     """A file that one process at a time may hold; the system lets go of it when the last holder ends."""
 
@@ -20,7 +24,7 @@ class Lock:
     def _open(self) -> BinaryIO:
         with user_error_on_write(self._path.parent):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            return open(self._path, "ab")
+            return open(self._path, "ab", opener=_no_link)
 
     def take(self) -> bool:
         """Takes it if nobody else holds it; says whether it did, or could not know."""

@@ -1,5 +1,6 @@
 """Probabilities and uncertainty of every pixel as images of grey values."""
 
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from tifffile import TiffWriter
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.slides.writing.band import NOT_ANALYSED, Band, OutputGrid
+from crcfp_jax.slides.writing.geojson import NAMESPACE
 from crcfp_jax.slides.writing.heat import HeatMap
 from crcfp_jax.slides.writing.mask import PNG_PIXELS
 from crcfp_jax.slides.writing.pyramid import average, is_big, level_sizes, write_levels
@@ -87,7 +89,9 @@ def _write_ome(path: Path, spool: Spool, grid: OutputGrid, names: Sequence[str])
     size = {f"PhysicalSize{axis}": grid.microns_per_pixel for axis in "XY"}
     units = {f"PhysicalSize{axis}Unit": "µm" for axis in "XY"}
     axes = "CYX" if len(names) > 1 else "YX"
-    metadata: dict[str, Any] = {"axes": axes, "Channel": {"Name": list(names)}, **size, **units}
+    # tifffile's own identifier would hold the machine's address and the time: no two files would be the same.
+    identity = uuid.uuid5(NAMESPACE, f"{spool.height} {spool.width} {grid.microns_per_pixel} {names}")
+    metadata: dict[str, Any] = {"axes": axes, "Channel": {"Name": list(names)}, "UUID": str(identity), **size, **units}
     levels = len(level_sizes(spool.height, spool.width))
     with TiffWriter(path, ome=True, bigtiff=is_big(spool)) as file:
         write_levels(

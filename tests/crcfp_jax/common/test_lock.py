@@ -3,6 +3,9 @@
 import errno
 import fcntl
 
+import pytest
+
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.lock import Lock
 
 
@@ -44,3 +47,14 @@ def test_a_file_system_without_locks_keeps_nothing_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     with Lock(tmp_path / "a") as lock:
         assert lock.take() and not lock.works
+
+
+def test_a_link_is_not_opened(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "a").symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match="symbolic links"):
+        Lock(tmp_path / "a")
+    (tmp_path / "b").symlink_to(tmp_path / "new")
+    with pytest.raises(UserError):
+        Lock(tmp_path / "b")
+    assert not (tmp_path / "new").exists()

@@ -1,6 +1,8 @@
 """Planes of probabilities and of uncertainty."""
 
+import time
 import tracemalloc
+import uuid
 from dataclasses import replace
 from functools import partial
 
@@ -54,6 +56,18 @@ def test_probabilities_are_channels_of_an_ome_tiff(tmp_path, step):
     np.testing.assert_array_equal(half, np.floor(means + 0.5))
     assert [channel["Name"] for channel in pixels["Channel"]] == [info.name for info in CLASSES]
     assert (pixels["PhysicalSizeX"], pixels["PhysicalSizeY"], pixels["PhysicalSizeXUnit"]) == (0.5, 0.5, "µm")
+
+
+def test_the_same_probabilities_are_the_same_bytes(tmp_path):
+    """And say nothing of the machine, as an identifier by its address would."""
+    classes, probabilities = distributions(70, 90)
+    found = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        write(ProbabilityWriter(tmp_path / name, grid(70, 90), CLASSES), bands(classes, probabilities, height=9))
+        found.append((tmp_path / name / "probabilities.tif").read_bytes())
+        time.sleep(1.1)  # a date has seconds
+    assert found[0] == found[1] and f"{uuid.getnode():012x}".encode() not in found[0]
 
 
 def test_names_that_xml_must_escape(tmp_path):
