@@ -57,7 +57,7 @@ def _parse(path: Path, parse: Callable[[Any], Any], again: Callable[[], str]) ->
         return parse(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} can't be used ({error}): mend that, or {again()}") from error
 
 

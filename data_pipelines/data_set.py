@@ -21,6 +21,7 @@ import numpy as np
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.json_form import check_form
 from data_pipelines.about import ABOUT_FILE, SPLITS_FILE, read_about
 from data_pipelines.recipes import all_recipes, builds_itself, find_recipe
 from data_pipelines.source_image import SourceImage
@@ -30,6 +31,22 @@ VERSION = "1.0.0"  # of the stored form; a change makes older builds unreadable,
 INDEX = "index.json"  # written last
 OTHER_FILES = 512  # that a process has open beside a data set's: libraries, checkpoints, sockets; twice two splits
 SPLITS = ("train", "validation", "test")
+
+
+# What an index holds, and a tile's row in it; one of an older version lacks some of a row.
+FORM = {
+    "name": str,
+    "classes": [{"name": str, "colour": (int, int, int)}],
+    "microns_per_pixel": float,
+    "columns": [str],
+    "files": {str: int},
+    "pixels": {str: [int]},
+    "skipped": [str],
+}
+COLUMNS = {
+    "id": str, "split": str, "position": int, "hospital": str, "patient": str, "image": str, "x": int, "y": int,
+    "annotated": bool, "microns_per_pixel": float, "height": (int,), "width": (int,),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -214,15 +231,19 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
     """
     path = data_set_path(data_dir, name)
     try:
-        text = (path / INDEX).read_text(encoding="utf-8")
+        content = (path / INDEX).read_bytes()
     except FileNotFoundError:
         raise UserError(_not_built(name, data_dir)) from None
     again = functools.partial(_build_again, name, data_dir)  # a recipe is loaded where it is needed only
     try:
-        index = json.loads(text)
+        index = json.loads(content.decode())
+        check_form(path / INDEX, index, FORM, remedy=again())
         # An index written before tiles had pixel sizes of their own lacks these columns.
         shared = {"microns_per_pixel": index["microns_per_pixel"]}
-        records = tuple(Record(**shared | row) for row in rows_of(index))
+        rows = list(rows_of(index))
+        columns = {name: form for name, form in COLUMNS.items() if name in index["columns"]}
+        check_form(path / INDEX, rows, [columns], remedy=again())
+        records = tuple(Record(**shared | row) for row in rows)
         for file, size in index["files"].items():
             if not (path / file).is_file() or (path / file).stat().st_size != size:
                 raise UserError(f"{path / file} is missing or cut short; {again()}")
@@ -231,7 +252,7 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
             classes=tuple(ClassInfo(entry["name"], tuple(entry["colour"])) for entry in index["classes"]),
             microns_per_pixel=index["microns_per_pixel"],
             records=records,
-            fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
+            fingerprint=hashlib.sha256(content).hexdigest()[:16],
             path=path,
             options=index["options"],
             pixels=index["pixels"],
@@ -241,7 +262,7 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
             network_microns_per_pixel=index.get("network_microns_per_pixel", 0.0),
             **read_about(path, functools.partial(find_recipe, index["name"]), again),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path / INDEX} is damaged ({error}); {again()}") from error
 
 

@@ -145,7 +145,7 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(Path(path).read_text())
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{os.fsdecode(path)} is not a JSON file ({error}): delete or restore it") from error
 
 
@@ -153,7 +153,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl; a last line that a killed process left without its end is left out.
 
     Raises:
-      UserError: no such file, or another line is not JSON with a step.
+      UserError: no such file, or another line is not JSON of numbers with a step.
     """
     try:
         content = Path(path).read_bytes()
@@ -166,8 +166,11 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
     for number, text in enumerate(content.split(b"\n")[:-1], start=1):
         try:
             line = json.loads(text)
-            line["step"] + 0
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{os.fsdecode(path)}: line {number} is damaged; delete that line") from error
+            figures = [value for value in line.values() if value is not None]
+            whole = isinstance(line["step"], int) and all(isinstance(value, int | float) for value in figures)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            whole = False
+        if not whole:
+            raise UserError(f"{os.fsdecode(path)}: line {number} is damaged; delete that line")
         lines.append(line)
     return lines

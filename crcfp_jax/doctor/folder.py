@@ -6,11 +6,15 @@ from typing import Any
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json, read_metrics, write_atomic
+from crcfp_jax.common.json_form import check_form
 from crcfp_jax.doctor.diagnosis import Diagnosis, examine
 from crcfp_jax.doctor.render import to_markdown
 from crcfp_jax.methods.systems.registry import METHODS
 
-NEEDED = ("method", "fraction", "seed", "data", "weights", "train")
+SETTINGS = {"method": str, "fraction": str, "seed": int, "data": {"name": str}, "weights": {"warmup": float}}
+SETTINGS |= {"train": {"steps": int}}
+CLASS = {"name": str, "mm2": float, "tiles": int, "patients": int}
+DATA = {"microns_per_pixel": float, "labelled_patients": (int,), "classes": [CLASS]}
 
 
 def diagnose(workdir: Path, class_names: Sequence[str] = ()) -> tuple[Diagnosis, str, Mapping[str, Any] | None]:
@@ -27,9 +31,7 @@ def diagnose(workdir: Path, class_names: Sequence[str] = ()) -> tuple[Diagnosis,
     """
     rows = read_metrics(workdir / "metrics.jsonl")
     settings = read_json(workdir / "config.json")
-    missing = [key for key in NEEDED if key not in settings]
-    if missing:
-        raise UserError(f"{workdir / 'config.json'} lacks {missing[0]!r}: it is not the config.json of a run")
+    check_form(workdir / "config.json", settings, SETTINGS)
     if settings["method"] not in METHODS:
         known = ", ".join(METHODS)
         raise UserError(
@@ -38,6 +40,8 @@ def diagnose(workdir: Path, class_names: Sequence[str] = ()) -> tuple[Diagnosis,
         )
     result = read_json(workdir / "result.json") if (workdir / "result.json").is_file() else None
     data = read_json(workdir / "data.json") if (workdir / "data.json").is_file() else None
+    if data is not None:
+        check_form(workdir / "data.json", data, DATA)
     names = list(class_names) or _class_names(rows, result, data)
     title = f"{settings['method']}, {settings['data']['name']} {settings['fraction']}, seed {settings['seed']}"
     return examine(rows, names, settings, data), title, result

@@ -12,6 +12,7 @@ from typing import Any
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error, read_json
+from crcfp_jax.common.json_form import check_form
 
 FORMAT = 1  # of a model folder
 CARD = "card.json"
@@ -19,6 +20,21 @@ README = "README.md"  # not under the card's check sums: its text may be edited
 PARAMETERS = "params"
 ARTIFACT = "model.jaxexport"
 ONNX = "model.onnx"
+FORM_OF_CARD = {
+    "name": str,
+    "method": str,
+    "classes": [{"name": str, "colour": (int, int, int)}],
+    "microns_per_pixel": float,
+    "data": {"microns_per_pixel": float},
+    "window": int,
+    "overlap": float,
+    "stride": int,
+    "output_stride?": int,
+    "uncertainty": bool,
+    "embedding?": bool,
+    "versions": {"jax": str},
+    "files": {str: {"sha256": str, "bytes": int}},
+}
 KNOWN = "known.npz"  # embeddings of what the model was trained on
 
 
@@ -54,7 +70,7 @@ def read_card(folder: Path) -> Card:
     """Reads `card.json`, without looking at the other files.
 
     Raises:
-        UserError: no model folder, one of a newer version, or its card was altered.
+        UserError: no model folder, one of a newer version, its card was altered, or names what isn't in the folder.
     """
     path = folder / CARD
     if not path.is_file():
@@ -70,6 +86,9 @@ def read_card(folder: Path) -> Card:
         )
     if content.get("card_sha256") != card_digest(content):
         raise damaged
+    check_form(path, content, FORM_OF_CARD, remedy="export the model again")
+    if outside := [name for name in content["files"] if not (folder / name).resolve().is_relative_to(folder.resolve())]:
+        raise UserError(f"{path} names files outside of its folder ({outside[0]}): export the model again")
     return Card(
         name=content["name"],
         method=content["method"],

@@ -404,7 +404,7 @@ def test_other_damage_is_named(tmp_path):
         diagnose(folder)
     write_run(folder, [{"step": 2}])
     (folder / "config.json").write_text('{"method": "crcfp"}')
-    with pytest.raises(UserError, match=r"config\.json lacks 'fraction'"):
+    with pytest.raises(UserError, match=r"config\.json is damaged \(fraction is missing\): delete or restore it"):
         diagnose(folder)
     (folder / "config.json").unlink()
     with pytest.raises(UserError, match=r"cannot read .*config\.json"):

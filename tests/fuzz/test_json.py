@@ -1,0 +1,118 @@
+"""Every JSON file that a command reads, damaged at random: it is read, or told of in one line."""
+
+import json
+import random
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+from fake_tiles import build_stored, noise
+from json_mutations import RAW, mutated
+
+from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import read_json
+from crcfp_jax.config import default
+from crcfp_jax.doctor.folder import write_report
+from crcfp_jax.portable_model.card import card_digest, read_card
+from crcfp_jax.slides.result import read_result
+from data_pipelines.data_set import open_data_set
+
+CASES = 40  # of a file
+CLASSES = ["background", "gland"]
+AREA = {"pixels": 2, "mm2": 5e-7, "share": 1.0}
+CARD = {
+    "format": 1, "name": "m", "method": "crcfp", "classes": [{"name": name, "colour": [1, 2, 3]} for name in CLASSES],
+    "microns_per_pixel": 1.0, "window": 96, "overlap": 0.25, "stride": 4, "output_stride": 16, "uncertainty": True,
+    "embedding": True, "data": {"microns_per_pixel": 0.5}, "versions": {"jax": "0.10"},
+    "files": {"model.jaxexport": {"sha256": "0" * 64, "bytes": 3}},
+}  # fmt: skip
+RESULT = {
+    "input": {"size": [3, 4], "microns_per_pixel": 0.5, "notes": [], "identity": {"bytes": 1}}, "settings": {},
+    "tissue_share": 0.5, "areas": dict.fromkeys(CLASSES, AREA),
+    "regions": [{"region": 1, "name": "", "areas": {"gland": AREA}, "not_analysed": {"pixels": 0, "mm2": 0.0}}],
+    "timing": {"seconds": 2.0, "megapixels_per_second": 1},
+}  # fmt: skip
+DATA = {
+    "name": "glas", "microns_per_pixel": 1.0, "labelled_tiles": 8, "unlabelled_tiles": 7, "labelled_patients": 8,
+    "classes": [{"name": name, "mm2": 0.5, "tiles": 8, "patients": 8} for name in CLASSES],
+}  # fmt: skip
+METRICS = {"step": 10, "loss/supervised": 0.5, "loss/total": 0.6, "pseudo_labels/background": 0.3, "mean_iou": None}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A built data set, a run that has logged a little, a model's card, a picture's result."""
+    data = build_stored(tmp_path / "data", noise(9)).path
+    run = tmp_path / "run"
+    run.mkdir()
+    settings = json.loads(default().to_json()) | {"method": "crcfp"}
+    (run / "config.json").write_text(json.dumps(settings))
+    (run / "data.json").write_text(json.dumps(DATA))
+    lines = [METRICS | {"step": step} for step in range(10, 400, 10)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "card.json").write_text(json.dumps(CARD | {"card_sha256": card_digest(CARD)}))
+    (tmp_path / "result.json").write_text(json.dumps(RESULT))
+    return SimpleNamespace(root=tmp_path, data=data, run=run)
+
+
+def attempts(path, rng):
+    """Damaged contents of a file; a card is signed anew, as damage alone never passes its check sum."""
+    lines = path.read_text().splitlines()
+    for _ in range(CASES):
+        if path.suffix == ".jsonl":
+            number = rng.randrange(len(lines))
+            damaged = json.dumps(mutated(json.loads(lines[number]), rng))
+            yield "\n".join([*lines[:number], damaged, *lines[number + 1 :], ""]).encode()
+            continue
+        value = mutated(json.loads(path.read_text()), rng)
+        if path.name == "card.json" and isinstance(value, dict):
+            value["card_sha256"] = card_digest(value)
+        yield json.dumps(value).encode()
+    yield from RAW
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "index.json",
+        "splits.json",
+        "about.json",
+        "config.json",
+        "data.json",
+        "metrics.jsonl",
+        "card.json",
+        "result.json",
+    ],
+)
+def test_damage_is_told_in_one_line(folder, name):
+    rng = random.Random(name)
+    readers = {
+        ("index.json", "splits.json", "about.json"): (
+            folder.data,
+            partial(open_data_set, folder.root / "data", "tiny"),
+        ),
+        ("config.json", "data.json", "metrics.jsonl"): (folder.run, partial(write_report, folder.run)),
+        ("card.json",): (folder.root, partial(read_card, folder.root)),
+        ("result.json",): (folder.root, partial(read_result, folder.root / "result.json")),
+    }
+    ((place, read),) = [reader for names, reader in readers.items() if name in names]
+    path, told = place / name, 0
+    read()
+    whole = path.read_bytes()
+    for content in attempts(path, rng):
+        path.write_bytes(content)
+        try:
+            read()
+        except UserError as error:
+            told += 1
+            assert "\n" not in str(error) and name in str(error)
+        finally:
+            path.write_bytes(whole)
+    assert told >= len(RAW) - 1
+    read()
+
+
+def test_json_of_any_depth_is_told(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"[" * 200_000)
+    with pytest.raises(UserError, match=r"a\.json is not a JSON file"):
+        read_json(tmp_path / "a.json")
