@@ -108,9 +108,9 @@ def test_names_and_colours_come_back_as_they_were_drawn(tmp_path, capsys):
     """From the card through every file to what is read of the polygons, which cover exactly the pixels of the mask."""
     classes = [(name, colour) for name, (_, colour) in zip(NAMES, CLASSES, strict=True)]
     path = save(tmp_path / "a.png", 120, 150)
-    formats = "mask,overlay,geojson,csv,probabilities"
+    formats = "mask,overlay,geojson,csv,probabilities", "--least_area", 0
     model = make_model(tmp_path / "model", classes=classes)
-    assert predict(model, tmp_path / "out", path, "--formats", formats) == 0
+    assert predict(model, tmp_path / "out", path, "--formats", *formats) == 0
     assert "[red]Stroma[/blue]" in capsys.readouterr().out.replace("\n", "")
     folder = tmp_path / "out" / "a.png"
     with Image.open(folder / "mask.png") as mask:
