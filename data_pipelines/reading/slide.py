@@ -19,7 +19,16 @@ LARGEST = 2**27  # pixels held at once: 0.4 GB as RGB, 1 GB while they are decod
 ADVICE = (
     "convert it to a tiled pyramidal TIFF, e.g. with `vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg`"
 )
+AGAIN = "the file is damaged, copy it again"
 INSTALL = "pip install 'crcfp-jax[slides]' (or ./launch.sh install slides)"
+
+
+class ReaderError(Exception):
+    """What reads a file could not do what was asked; says why, and what to do about it."""
+
+    def __init__(self, reason: str, remedy: str = AGAIN):
+        super().__init__(reason)
+        self.remedy = remedy
 
 
 class Slide(ABC):
@@ -79,10 +88,8 @@ class Slide(ABC):
         except Exception as error:  # readers and codecs raise what they like for damaged bytes
             top, left, height, width = region
             place = f"rows {top} to {top + height}, columns {left} to {left + width} of level {level}"
-            reason = one_line(error)
-            raise UserError(
-                f"{self.path}: cannot read {place} ({reason}): the file is damaged, copy it again"
-            ) from error
+            remedy = error.remedy if isinstance(error, ReaderError) else AGAIN
+            raise UserError(f"{self.path}: cannot read {place} ({one_line(error)}): {remedy}") from error
 
     @abstractmethod
     def _read(self, level: int, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:

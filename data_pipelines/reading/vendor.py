@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -15,15 +16,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from crcfp_jax.common.errors import UserError
-from data_pipelines.reading.slide import Slide
-from data_pipelines.reading.vendor_server import Opened, receive, send
+from data_pipelines.reading.slide import ReaderError, Slide
+from data_pipelines.reading.vendor_server import receive, send
 
 PATIENCE = 600  # seconds for one region
 START = "import sys; sys.path[:] = {path!r}; from data_pipelines.reading.vendor_server import main; main()"
-
-
-class ReaderError(Exception):
-    """OpenSlide could not do what was asked; says why."""
 
 
 class ReaderProcess:
@@ -47,19 +44,21 @@ class ReaderProcess:
 
         Raises:
             ReaderError: it raised an error, the process has ended, or takes longer than any reading does.
+            MemoryError: there is not enough memory for it, here or there.
         """
         future: Future = Future()
         with self._sending:  # the server counts the requests likewise
             self._waiting[next(self._numbers)] = future
             try:
-                send(self._process.stdin, request)
+                send(self._process.stdin, *request)
             except (OSError, ValueError):  # its end of the pipe is closed, or this one
                 self._fail()
         try:
             return future.result(PATIENCE)
         except TimeoutError:
             self.end()
-            raise ReaderError(f"no answer for {PATIENCE} s") from None
+            remedy = "the file is damaged, or its disk does not answer: copy it to another"
+            raise ReaderError(f"no answer for {PATIENCE} s", remedy) from None
 
     @property
     def alive(self) -> bool:
@@ -77,21 +76,35 @@ class ReaderProcess:
         while True:
             try:
                 number, error, value = receive(self._process.stdout)
-            except Exception:  # of whatever kind: a message that a dying process left unfinished
+            except EOFError:  # also of a message that a dying process left unfinished
                 self._fail()
+                return
+            except Exception as error:  # whatever is wrong with an answer, those who wait must hear of it
+                self._process.kill()
+                self._fail(error)
                 return
             future = self._waiting.pop(number)
             if error is None:
                 future.set_result(value)
             else:
-                future.set_exception(ReaderError(error))
+                of_memory, reason = error
+                future.set_exception(MemoryError(reason) if of_memory else ReaderError(reason))
 
-    def _fail(self) -> None:
+    def _fail(self, error: Exception | None = None) -> None:
         code = self._process.wait()
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
         for number in list(self._waiting):
             if (future := self._waiting.pop(number, None)) is not None:
-                future.set_exception(ReaderError(f"OpenSlide's process ended {how}"))
+                future.set_exception(error or _ended(code))
+
+
+def _ended(code: int) -> ReaderError:
+    """Why a process that ended could not answer."""
+    if code >= 0:
+        return ReaderError(f"OpenSlide's process ended with status {code}")
+    if code == -signal.SIGKILL:
+        remedy = "memory has run out, or the file is damaged: free some, or copy the file again"
+        return ReaderError("OpenSlide's process was killed", remedy)
+    return ReaderError(f"OpenSlide's process ended by {signal.Signals(-code).name}")
 
 
 _idle: list[ReaderProcess] = []
@@ -118,26 +131,30 @@ def open_vendor(path: Path) -> "VendorSlide | None":
     Raises:
         UserError: the file is damaged, or ends OpenSlide's process.
     """
-    reader = _take()
     try:
-        opened = reader.ask("open", path)
+        reader = _take()
+    except OSError as error:
+        raise UserError(f"{path}: no process for OpenSlide can be started ({error.strerror})") from error
+    try:
+        known = reader.ask("open", os.fspath(path))
     except ReaderError as error:
         reader.end()
-        raise UserError(f"{path} cannot be opened ({error}): the file is damaged, copy it again") from error
+        raise UserError(f"{path} cannot be opened ({error}): {error.remedy}") from error
     except BaseException:
         reader.end()
         raise
-    if opened is None:
+    if known is None:
         _idle.append(reader)
         return None
-    return VendorSlide(path, reader, opened)
+    return VendorSlide(path, reader, known)
 
 
 class VendorSlide(Slide):
     """A slide through OpenSlide, cropped to its bounds as in QuPath where a scanner saved a larger, empty canvas."""
 
-    def __init__(self, path: Path, reader: ReaderProcess, opened: Opened):
-        super().__init__(path, opened.levels, opened.microns_per_pixel, opened.notes)
+    def __init__(self, path: Path, reader: ReaderProcess, known: dict[str, Any]):
+        levels = tuple((height, width) for height, width in known["levels"])
+        super().__init__(path, levels, known["microns_per_pixel"], tuple(known["notes"]))
         self._reader = reader
 
     def _read(self, level: int, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:

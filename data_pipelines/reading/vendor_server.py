@@ -5,14 +5,14 @@ libraries below it does the same. Here that costs one slide. The module `vendor`
 """
 
 import itertools
+import json
 import os
-import pickle
 import signal
+import struct
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,16 +27,8 @@ from data_pipelines.reading.slide import one_line, pixel_size
 CACHE = 2**28  # bytes of decoded tiles: two rows of them across a slide of 100,000 pixels
 LARGEST_TILE = 2**28  # pixels; damaged bytes can say more
 BLOCK = 512  # pixels
+HEAD = struct.Struct("<IQ")  # of a message: bytes of its JSON, and of the pixels behind that
 BOUNDS = ("openslide.bounds-y", "openslide.bounds-x", "openslide.bounds-height", "openslide.bounds-width")
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What is known of a slide once it is open; see `Slide`."""
-
-    levels: tuple[tuple[int, int], ...]
-    microns_per_pixel: float | None
-    notes: tuple[str, ...]
 
 
 class OpenSlideFile:
@@ -61,7 +53,8 @@ class OpenSlideFile:
         if cropped:
             sizes = [(max(1, round(height / n)), max(1, round(width / n))) for n in self._downsamples]
         microns_y, microns_x = (_number(properties.get(name)) for name in ("openslide.mpp-y", "openslide.mpp-x"))
-        self.opened = Opened(tuple(sizes), *pixel_size(microns_y, microns_x))
+        microns_per_pixel, notes = pixel_size(microns_y, microns_x)
+        self.known = {"levels": sizes, "microns_per_pixel": microns_per_pixel, "notes": notes}  # see `Slide`
 
     def read(self, level: int, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
         """A region within a level; safe from several threads at once."""
@@ -105,16 +98,16 @@ class Server:
     def __init__(self) -> None:
         self._file: OpenSlideFile | None = None
 
-    def open(self, path: Path) -> Opened | None:
-        """None where the file is of no vendor that OpenSlide knows.
+    def open(self, path: str) -> dict[str, Any] | None:
+        """What is known of the slide; None where the file is of no vendor that OpenSlide knows.
 
         Not so TIFFs of no vendor: of these OpenSlide reads the tiled ones only, none of their SubIFDs, and CMYK, CIELAB
         or 16-bit grey without a word.
         """
         if openslide.OpenSlide.detect_format(path) in (None, "generic-tiff"):
             return None
-        self._file = OpenSlideFile(path)
-        return self._file.opened
+        self._file = OpenSlideFile(Path(path))
+        return self._file.known
 
     def read(self, *region: int) -> UInt8[np.ndarray, "h w 3"]:
         """A region of the open slide."""
@@ -127,24 +120,34 @@ class Server:
             self._file = None
 
 
-def send(file: BinaryIO, message: Any) -> None:
-    """Writes one message; pixels are not copied on the way into the pipe."""
-    buffers: list[pickle.PickleBuffer] = []
-    head = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
-    pickle.dump((head, [len(buffer.raw()) for buffer in buffers]), file)
-    for buffer in buffers:
-        file.write(buffer.raw())
+def send(file: BinaryIO, *message: Any) -> None:
+    """Writes one message: what JSON can say, and pixels, uint8, as the last part or not at all.
+
+    No pickle, which is a program: this process may be one whose memory a damaged slide has changed.
+    """
+    *parts, last = message
+    pixels = last if isinstance(last, np.ndarray) else None
+    head = json.dumps([*parts, last] if pixels is None else [*parts, pixels.shape]).encode()
+    file.write(HEAD.pack(len(head), 0 if pixels is None else pixels.size) + head)
+    if pixels is not None:
+        file.write(np.ascontiguousarray(pixels).data)
     file.flush()
 
 
-def receive(file: BinaryIO) -> Any:
+def receive(file: BinaryIO) -> list[Any]:
     """Reads one message; EOFError where there is none any more."""
-    head, sizes = pickle.load(file)
-    buffers = [bytearray(size) for size in sizes]
-    for buffer in buffers:
-        if file.readinto(buffer) < len(buffer):
-            raise EOFError
-    return pickle.loads(head, buffers=buffers)
+    head, size = HEAD.unpack(_read(file, bytearray(HEAD.size)))
+    message = json.loads(_read(file, bytearray(head)))
+    if size:
+        *parts, shape = message
+        message = [*parts, np.frombuffer(_read(file, bytearray(size)), np.uint8).reshape(shape)]
+    return message
+
+
+def _read(file: BinaryIO, buffer: bytearray) -> bytearray:
+    if file.readinto(buffer) < len(buffer):
+        raise EOFError
+    return buffer
 
 
 def main() -> None:
@@ -155,13 +158,13 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     server = Server()
 
-    def answer(number: int, operation: Callable[..., Any], arguments: tuple) -> None:
+    def answer(number: int, operation: Callable[..., Any], arguments: list[Any]) -> None:
         try:
             message = (number, None, operation(*arguments))
         except Exception as error:  # OpenSlide and the codecs raise what they like for damaged bytes
-            message = (number, one_line(error), None)
+            message = (number, [isinstance(error, MemoryError), one_line(error)], None)
         with lock:
-            send(answers, message)
+            send(answers, *message)
 
     with ThreadPoolExecutor() as pool:
         for number in itertools.count():
@@ -169,4 +172,4 @@ def main() -> None:
                 name, *arguments = receive(sys.stdin.buffer)
             except EOFError:
                 os._exit(0)  # without waiting for what is being read
-            pool.submit(answer, number, getattr(server, name), tuple(arguments))
+            pool.submit(answer, number, getattr(server, name), arguments)

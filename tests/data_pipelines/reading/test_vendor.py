@@ -1,5 +1,6 @@
 """Slides of OpenSlide's vendors, written by hand and real."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -165,7 +166,9 @@ def test_the_end_of_a_reader_costs_its_slide_only(tmp_path):
     with open_slide(path) as other, open_slide(path) as slide:
         slide._reader._process.kill()
         for _ in range(2):
-            with pytest.raises(UserError, match=r"a\.svs: cannot read rows 0 .*OpenSlide's process ended by SIGKILL"):
+            with pytest.raises(
+                UserError, match=r"a\.svs: cannot read rows 0 .*\(OpenSlide's process was killed\): memory has"
+            ):
                 slide.read(0, 0, 0, 9, 9)
         np.testing.assert_array_equal(other.read(0, 0, 0, 99, 99), PIXELS[:99, :99])
     with open_slide(path) as slide:
@@ -180,6 +183,31 @@ def test_a_reader_that_does_not_answer_is_ended(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=r"a\.svs: cannot read .* \(no answer for 0.2 s\)"):
             slide.read(0, 0, 0, 9, 9)
         assert not slide._reader.alive
+
+
+def test_an_answer_that_cannot_be_read_ends_the_reader_at_once(tmp_path, monkeypatch):
+    path = write_svs(tmp_path / "a.svs", [PIXELS])
+    with open_slide(path) as slide:
+        monkeypatch.setattr(vendor, "receive", lambda file: file.read(1) and b"".decode(1))
+        with pytest.raises(UserError, match=r"a\.svs: cannot read rows 0 "):
+            for _ in range(2):  # the first answer may be read as before
+                slide.read(0, 0, 0, 9, 9)
+        assert not slide._reader.alive
+
+
+def test_memory_that_a_reader_lacks_is_not_damage(tmp_path):
+    with open_slide(write_svs(tmp_path / "a.svs", [PIXELS])) as slide, pytest.raises(MemoryError):
+        slide._reader.ask("read", 0, 0, 0, 2**40, 2**20)
+
+
+def test_a_process_that_cannot_be_started_is_told(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(vendor, "_idle", [])
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(UserError, match=r"a\.svs: no process for OpenSlide can be started \(Resource temp"):
+        open_slide(write_svs(tmp_path / "a.svs", [PIXELS]))
 
 
 def test_readers_serve_one_slide_after_the_other(tmp_path):
