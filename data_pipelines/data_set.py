@@ -216,11 +216,6 @@ def is_built(data_dir: str | os.PathLike, name: str) -> bool:
     return (data_set_path(data_dir, name) / INDEX).exists()
 
 
-def evenly_spaced(count: int, wanted: int) -> list[int]:
-    """At most `wanted` of the numbers below `count`, evenly spread from the first to the last."""
-    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist()
-
-
 def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
     """Opens a built data set, by what lies in its folder alone.
 

@@ -8,10 +8,11 @@ import numpy as np
 from flax.typing import VariableDict
 from jaxtyping import Array, UInt8
 
+from crcfp_jax.common.spacing import evenly_spaced
 from crcfp_jax.models.encoders.pixels import normalise
 from crcfp_jax.models.layers.normalisation import pool_statistics
 from crcfp_jax.models.network import Network
-from data_pipelines.data_set import DataSet, Record, evenly_spaced
+from data_pipelines.data_set import DataSet, Record
 from data_pipelines.reading.resample import to_canvas
 from data_pipelines.tiling import cut_windows
 

@@ -11,11 +11,12 @@ from jaxtyping import Int64, UInt32
 
 from crcfp_jax.common.classes import IGNORED
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.spacing import evenly_spaced
 from crcfp_jax.evaluation.metrics import confusion_matrix, summary
 from crcfp_jax.evaluation.pictures import Sample
 from crcfp_jax.evaluation.windows import Evaluator, predict_probabilities
 from data_pipelines import loaders
-from data_pipelines.data_set import DataSet, Record, evenly_spaced
+from data_pipelines.data_set import DataSet, Record
 
 
 def evaluate(

@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from crcfp_jax.common.classes import IGNORED
+from crcfp_jax.common.spacing import evenly_spaced
 from crcfp_jax.evaluation.metrics import confusion_matrix, mean_iou
 from crcfp_jax.evaluation.windows import predict_probabilities
 from crcfp_jax.figures.models import Model
 from crcfp_jax.figures.runs import MissingRuns
 from data_pipelines import geometry
-from data_pipelines.data_set import Record, evenly_spaced
+from data_pipelines.data_set import Record
 from data_pipelines.loaders import evaluation_examples
 from data_pipelines.reading.resample import to_size
 

@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from scipy.ndimage import distance_transform_edt
 
 from crcfp_jax.common.classes import IGNORED
+from crcfp_jax.common.spacing import evenly_spaced
 from crcfp_jax.figures.choice import Example, at_size, mixed_examples, shown_examples
 from crcfp_jax.figures.models import Model, restore
 from crcfp_jax.figures.runs import SEMI_SUPERVISED, SUPERVISED, Comparison, Run
 from crcfp_jax.figures.style import Drawing, look, picture_grid, styled
 from data_pipelines import geometry
-from data_pipelines.data_set import evenly_spaced
 from data_pipelines.reading.resample import canvas_size
 from data_pipelines.tiling import Tiling, blend_windows, cut_windows
 

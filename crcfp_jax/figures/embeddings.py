@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from crcfp_jax.common.classes import IGNORED
+from crcfp_jax.common.spacing import evenly_spaced
 from crcfp_jax.figures.choice import Example, at_size, class_shares, mixed_examples
 from crcfp_jax.figures.models import Model
 from crcfp_jax.figures.runs import MissingRuns
 from data_pipelines import geometry
-from data_pipelines.data_set import evenly_spaced
 from data_pipelines.reading.resample import canvas_size
 
 CONTEXTS = 3  # windows along each axis

@@ -11,6 +11,7 @@ from jax import export
 from jaxtyping import UInt8
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.spacing import evenly_spaced
 from crcfp_jax.models.network import Network
 from crcfp_jax.portable_model.artifact import in_float32, network_outputs
 from crcfp_jax.portable_model.card import ARTIFACT, ONNX, PARAMETERS
@@ -18,7 +19,7 @@ from crcfp_jax.portable_model.describe_run import user_error_on_read
 from crcfp_jax.portable_model.folder import read_artifact, read_variables
 from crcfp_jax.runs.parts import Parts
 from data_pipelines import geometry
-from data_pipelines.data_set import DataSet, Record, evenly_spaced
+from data_pipelines.data_set import DataSet, Record
 from data_pipelines.reading.resample import to_canvas
 from data_pipelines.tiling import cut_windows
 

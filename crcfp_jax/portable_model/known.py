@@ -7,9 +7,9 @@ import numpy as np
 from flax.typing import VariableDict
 from jaxtyping import Array, Float32, UInt8
 
+from crcfp_jax.common.spacing import evenly_spaced
 from crcfp_jax.portable_model.artifact import in_float32, network_outputs
 from crcfp_jax.runs.parts import Parts
-from data_pipelines.data_set import evenly_spaced
 from data_pipelines.loaders import evaluation_examples
 from data_pipelines.reading.resample import to_canvas
 from data_pipelines.tiling import cut_windows

@@ -16,9 +16,10 @@ from jaxtyping import Float32, UInt8
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
 from crcfp_jax.common.files import write_atomic
+from crcfp_jax.common.spacing import evenly_spaced
 from crcfp_jax.evaluation.windows import predict_probabilities
 from crcfp_jax.runs.parts import Parts
-from data_pipelines.data_set import Record, evenly_spaced
+from data_pipelines.data_set import Record
 from data_pipelines.loaders import evaluation_examples
 from data_pipelines.source_image import SourceImage
 

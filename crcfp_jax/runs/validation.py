@@ -9,6 +9,7 @@ import numpy as np
 from flax.typing import VariableDict
 
 from crcfp_jax.common.drawing import save_picture
+from crcfp_jax.common.spacing import evenly_spaced
 from crcfp_jax.common.words import METRICS
 from crcfp_jax.evaluation.pictures import Sample, prediction_grid
 from crcfp_jax.evaluation.recalibration import Recalibration, recalibration_windows
@@ -18,7 +19,7 @@ from crcfp_jax.runs.parts import Parts
 from crcfp_jax.runs.progress import TrainingProgress
 from crcfp_jax.training import parallel
 from crcfp_jax.training.state import TrainState
-from data_pipelines.data_set import Record, evenly_spaced
+from data_pipelines.data_set import Record
 
 PICTURES = 4  # samples in a picture of predictions
 

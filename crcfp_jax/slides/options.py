@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.pixel_size import PLAUSIBLE
 from crcfp_jax.slides.formats import FORMATS
+from data_pipelines.reading import READING
 
 LEAST_SIDE = 32  # network pixels
 LEAST_AREA = 20.0  # µm²: less than half of a lymphocyte's nucleus, 7 µm across
@@ -45,6 +46,7 @@ class Options:
     def settings(self) -> dict[str, object]:
         """What results depend on, by the name of its option: JSON."""
         return {
+            "the reading of files": READING,
             "--mpp": self.microns_per_pixel,
             "--force_mpp": self.forced_microns_per_pixel,
             "--tile": self.side,

@@ -12,6 +12,7 @@ import tifffile
 from jaxtyping import Shaped, UInt8
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.spacing import evenly_spaced
 from data_pipelines.reading.slide import ADVICE, LARGEST, Slide, one_line, too_large
 from data_pipelines.reading.tiff_pages import Conversion, check_end, conversion, microns_per_pixel, pyramid
 
@@ -95,8 +96,8 @@ def _user_error_on_read(path: Path) -> Iterator[None]:
 def _greatest_values(path: Path, page: tifffile.TiffPage) -> Shaped[np.ndarray, " s"]:
     """The greatest stored value of every channel, in parts spread evenly over the page."""
     segments = _Segments(path, page)
-    chosen = np.linspace(0, segments.count - 1, min(segments.count, LOOKED_AT)).round()
-    parts = [part for index in chosen if (part := segments.stored(int(index))) is not None]
+    chosen = evenly_spaced(segments.count, LOOKED_AT)
+    parts = [part for index in chosen if (part := segments.stored(index)) is not None]
     return np.max([part.max(axis=(0, 1)) for part in parts], axis=0) if parts else np.zeros(page.samplesperpixel, int)
 
 
@@ -129,19 +130,24 @@ class _Segments:
 
     def read(self, index: int, convert: Conversion) -> UInt8[np.ndarray, "h w 3"]:
         """Pixels of a part, cut at the image's edge; one without data, as sparse files have them, is white."""
-        row, column = divmod(index, self.across)
-        height = min(self.shape[0], self._height - row * self.shape[0])
-        width = min(self.shape[1], self._width - column * self.shape[1])
         stored = self.stored(index)
-        return np.full((height, width, 3), 255, np.uint8) if stored is None else convert(stored[:height, :width])
+        return np.full((*self._size(index), 3), 255, np.uint8) if stored is None else convert(stored)
 
     def stored(self, index: int) -> Shaped[np.ndarray, "h w s"] | None:
-        """Values of a part as stored, a tile's beyond the image's edge too; None without data."""
+        """Values of a part as stored, cut likewise; None without data."""
         read = self._rows if self._by_rows else self._decode
         planes = [read(index, plane) for plane in range(self._planes)]
         if any(plane is None for plane in planes):
             return None
-        return planes[0] if len(planes) == 1 else np.concatenate(planes, -1)
+        height, width = self._size(index)
+        return (planes[0] if len(planes) == 1 else np.concatenate(planes, -1))[:height, :width]
+
+    def _size(self, index: int) -> tuple[int, int]:
+        row, column = divmod(index, self.across)
+        return (
+            min(self.shape[0], self._height - row * self.shape[0]),
+            min(self.shape[1], self._width - column * self.shape[1]),
+        )
 
     def _decode(self, index: int, plane: int) -> Shaped[np.ndarray, "h w s"] | None:
         index += plane * self._count

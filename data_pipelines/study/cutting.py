@@ -18,14 +18,16 @@ from jaxtyping import UInt8
 
 from crcfp_jax.common.classes import IGNORED
 from crcfp_jax.common.errors import UserError
-from data_pipelines.data_set import evenly_spaced, within
+from crcfp_jax.common.spacing import evenly_spaced
+from data_pipelines.data_set import within
+from data_pipelines.reading import READING
 from data_pipelines.reading.open import open_slide
 from data_pipelines.reading.resample import SAME, View, canvas_size
 from data_pipelines.reading.slide import Slide
 from data_pipelines.reading.tissue import find_tissue
 from data_pipelines.recipes import Source, Tile
 
-FORM = 2  # of tiles; a change makes those of older builds be cut again
+FORM = 3  # of tiles; a change makes those of older builds be cut again, as one of READING does
 MARGIN = 8  # the margin is the side's share of one in so many
 CHUNK = 100 * 512**2  # pixels of the tiles of a source, which is held in memory whole
 LEAST_TISSUE = 0.25  # share of an unlabelled tile
@@ -86,7 +88,9 @@ class Cutting:
     def digest(self, *what) -> str:
         """Changes with everything that tiles depend on, `what` included."""
         own = vars(self) | {"path": ""}  # the folder may be moved
-        return hashlib.sha256(json.dumps([FORM, own, what], sort_keys=True, default=str).encode()).hexdigest()[:32]
+        return hashlib.sha256(json.dumps([FORM, READING, own, what], sort_keys=True, default=str).encode()).hexdigest()[
+            :32
+        ]
 
 
 def _span(start: float, stop: float, length: int, count: int) -> tuple[int, int]:

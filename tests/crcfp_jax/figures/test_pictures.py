@@ -9,11 +9,12 @@ from matplotlib.colors import to_rgb
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.palette import BLUE, VERMILION
+from crcfp_jax.common.spacing import evenly_spaced
 from crcfp_jax.figures import choice, clusters, embeddings, umaps
 from crcfp_jax.figures.choice import Example
 from crcfp_jax.figures.predictions import Compared, draw_predictions, error_colours
 from crcfp_jax.figures.runs import MissingRuns
-from data_pipelines.data_set import Record, evenly_spaced
+from data_pipelines.data_set import Record
 
 RECORD = Record("a", "test", 0, "h", "p", "i", 0, 0, True, 0.5)
 TWO = (ClassInfo("background", (235, 235, 235)), ClassInfo("nuclei", (60, 40, 160)))
