@@ -63,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unfinished:
         print(f"{len(runs)} runs are finished, {len(unfinished)} are not and take no part: {', '.join(unfinished)}")
     print(f"compared: {', '.join(comparison.runs)}, fraction {comparison.fraction}, seed {comparison.seed}")
+    lengths = {name: run.steps for name, run in comparison.runs.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} {steps} steps" for name, steps in lengths.items())
+        print(f"note: they were trained for different numbers of steps, which differ by that too: {told}")
     draw(names, runs, comparison, options.output)
 
 

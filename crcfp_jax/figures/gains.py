@@ -19,7 +19,14 @@ STEP = 0.07  # between two systems at the same share of labels, in shares
 def scores(runs: Sequence[Run]) -> list[dict]:
     """IoU in percent by run and class, the mean over classes last: a row each, None where a class has no figure."""
     return [
-        {"system": run.system, "fraction": run.fraction, "seed": run.seed, "class": name, "iou": iou}
+        {
+            "system": run.system,
+            "fraction": run.fraction,
+            "seed": run.seed,
+            "steps": run.steps,
+            "class": name,
+            "iou": iou,
+        }
         for run in runs
         for name, iou in [
             *((name, row["iou"]) for name, row in run.result["per_class"].items()),
@@ -75,11 +82,19 @@ def draw_gains(rows: Sequence[dict], supervised: str, semi: str) -> Figure:
         _by_labels(figure.add_subplot(grid[1, :]), means)
     systems = [system for system in SYSTEMS if lower and any(row["system"] == system for row in means)]
     handles = [
-        Line2D([], [], color=look(name).colour, marker=look(name).marker, label=look(name).label)
+        Line2D([], [], color=look(name).colour, marker=look(name).marker, label=_label(name, means))
         for name in systems or (supervised, semi)
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)), columnspacing=1.2)
     return figure
+
+
+def _label(system: str, rows: Sequence[dict]) -> str:
+    """The system's name, with the length of its training where that is not the others'."""
+    if len({row["steps"] for row in rows}) == 1:
+        return look(system).label
+    own = sorted({row["steps"] for row in rows if row["system"] == system})
+    return f"{look(system).label}, {' or '.join(map(str, own))} steps"
 
 
 def _values(rows: Sequence[dict], **wanted: str) -> list[float]:

@@ -157,7 +157,7 @@ def compare(runs: Sequence[Run], fraction: str | None = None, seed: int | None =
     """Chooses what to put side by side: the smallest fraction, then the smallest seed, that all systems have.
 
     Where no fraction and seed is common to all, those that most systems have. Of runs that differ in a number that a
-    table sweeps, the one nearest to the paper is taken.
+    table sweeps, the one nearest to the paper is taken, of one length of training where there is one (`of_one_length`).
 
     Args:
         runs: finished runs.
@@ -167,24 +167,47 @@ def compare(runs: Sequence[Run], fraction: str | None = None, seed: int | None =
     Raises:
         UserError: no run has this fraction and seed.
     """
-    groups: dict[tuple[Fraction, int], dict[str, Run]] = {}
-    for run in sorted(runs, key=_departure, reverse=True):  # the nearest to the paper's comes last and stays
-        if fraction in (None, run.fraction) and seed in (None, run.seed):
-            groups.setdefault((Fraction(run.fraction), run.seed), {})[run.system] = run
-    if not groups:
+    asked_for = [run for run in runs if fraction in (None, run.fraction) and seed in (None, run.seed)]
+    if not asked_for:
         known = sorted({(Fraction(run.fraction), run.fraction, run.seed) for run in runs})
         asked = " and ".join(
             f"{key} {value}" for key, value in (("fraction", fraction), ("seed", seed)) if value is not None
         )
         listed = ", ".join(f"{name} seed {number}" for _, name, number in known)
         raise UserError(f"no finished run has {asked}; finished are {listed}")
+    groups: dict[tuple[Fraction, int], dict[str, Run]] = {}
+    # The nearest to the paper's comes last and stays.
+    for run in sorted(of_one_length(asked_for), key=_departure, reverse=True):
+        groups.setdefault((Fraction(run.fraction), run.seed), {})[run.system] = run
     key = min(groups, key=lambda key: (-len(groups[key]), key))
     chosen = sorted(groups[key].values(), key=_order)
     return Comparison(chosen[0].fraction, chosen[0].seed, {run.system: run for run in chosen})
 
 
+def of_one_length(runs: Sequence[Run]) -> list[Run]:
+    """The runs of one number of training steps: that of most of them, else the nearest to the paper's.
+
+    A longer training is worth points by itself. A system that has no run of that length keeps all it has.
+    """
+    lengths: dict[int, list[Run]] = {}
+    for run in runs:
+        lengths.setdefault(run.steps, []).append(run)
+
+    def covered(steps: int) -> int:
+        return len({(run.system, run.fraction, run.seed) for run in lengths[steps]})
+
+    paper = default().train.steps
+    common = min(lengths, key=lambda steps: (-covered(steps), abs(steps - paper)))
+    having = {run.system for run in lengths[common]}
+    return [run for run in runs if run.steps == common or run.system not in having]
+
+
 def nearest_to_paper(runs: Sequence[Run]) -> list[Run]:
-    """Of each system's runs with a share of the labels, those least far from the paper in what tables sweep."""
+    """Of each system's runs with a share of the labels, those least far from the paper in what tables sweep.
+
+    They are of one length of training where there is one; see `of_one_length`.
+    """
+    runs = of_one_length(runs)
     least: dict[tuple[str, str], tuple[int, ...]] = {}
     for run in runs:
         key = run.system, run.fraction

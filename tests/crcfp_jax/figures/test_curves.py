@@ -6,7 +6,7 @@ from figure_runs import write_run
 pytest.importorskip("matplotlib")
 
 from crcfp_jax.figures.curves import classifiers, lengths, negatives, sweeps
-from crcfp_jax.figures.gains import draw_gains, pair, scores
+from crcfp_jax.figures.gains import draw_gains, pair, scores, supervised_vs_semi
 from crcfp_jax.figures.runs import MissingRuns, compare, find_runs
 
 
@@ -92,3 +92,12 @@ def test_a_panel_a_fraction_and_lines_where_there_is_more_to_say(tmp_path):
     one = draw_gains([row for row in rows if row["fraction"] == "1/8"], "supervised", "crcfp")
     assert len(one.axes) == 1
     assert [label.get_text() for label in one.axes[0].get_yticklabels()] == ["background", "nuclei", "mean (mIoU)"]
+
+
+def test_lengths_that_differ_stand_in_the_legend(tmp_path):
+    for number, (method, steps) in enumerate((("supervised", 2700), ("crcfp", 900))):
+        write_run(tmp_path / str(number), method, **{"train.steps": steps})
+    runs = found(tmp_path)
+    (legend,) = supervised_vs_semi(runs, compare(runs)).figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["Supervised, 2700 steps", "CRCFP, 900 steps"]

@@ -6,7 +6,7 @@ import pytest
 from figure_runs import write_run
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.figures.runs import MissingRuns, compare, find_runs
+from crcfp_jax.figures.runs import MissingRuns, compare, find_runs, nearest_to_paper
 
 
 def names(runs):
@@ -58,6 +58,23 @@ def test_of_a_sweep_the_run_nearest_to_the_paper_is_compared(tmp_path):
     for number in (100, 800, 3200):
         write_run(tmp_path / str(number), **{"contrastive.negatives": number})
     assert names(compare(find_runs(sorted(tmp_path.iterdir()))[0]).runs.values()) == ["800"]
+
+
+def test_runs_of_one_length_are_compared_where_there_are_some(tmp_path):
+    def write(name, system, steps, **settings):
+        write_run(tmp_path / name, system, **settings, **{"train.steps": steps})
+
+    write("a", "supervised", 900)
+    write("b", "supervised", 2700)
+    write("c", "crcfp", 900)
+    write("d", "supervised", 900, seed=2)
+    write("e", "crcfp", 900, seed=2)
+    runs = find_runs(sorted(tmp_path.iterdir()))[0]
+    assert names(compare(runs).runs.values()) == ["a", "c"]
+    assert sorted(names(nearest_to_paper(runs))) == ["a", "c", "d", "e"]
+    few = [run for run in runs if run.folder.name in "bc"]
+    assert names(compare(few).runs.values()) == ["b", "c"] and len(nearest_to_paper(few)) == 2  # no common one
+    assert names(compare(runs, seed=2).runs.values()) == ["d", "e"]
 
 
 def test_what_was_called_scheme_2_is_not_drawn_as_scheme_2(tmp_path):
