@@ -5,7 +5,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ _ADVICE = {
     errno.EROFS: "the file system is read-only: choose another folder",
     errno.EFBIG: "a file would be larger than the limit (ulimit -f) or the file system allows: choose another folder",
 }
+# Whose words mean a file whoever says them; a device has permissions too.
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def is_user_fixable(error: OSError) -> bool:
@@ -36,9 +38,14 @@ def describe_os_error(error: OSError, path: str | os.PathLike | None = None) -> 
     return f"{os.fsdecode(path)}: {reason}" if path is not None else reason
 
 
-def told_by_a_library(text: str) -> str | None:
-    """What to do about a file system fault of which only the system's own words are left; None: there are none."""
-    return next((advice for number, advice in _ADVICE.items() if os.strerror(number) in text), None)
+def told_by_a_library(text: str, numbers: Collection[int] = tuple(_ADVICE)) -> str | None:
+    """What to do about a file system fault of which only the system's own words are left; None: there are none.
+
+    Args:
+        text: of an error.
+        numbers: of the faults that it can be about.
+    """
+    return next((_ADVICE[number] for number in numbers if os.strerror(number) in text), None)
 
 
 @contextmanager
@@ -48,6 +55,14 @@ def user_error_on_write(path: str | os.PathLike) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"cannot write {describe_os_error(error, path)}") from error
+
+
+def link_or_copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """A second name of a file that nobody changes in place, or a copy where the disk has no such thing."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def check_space(folder: str | os.PathLike, size: int, *, what: str, option: str) -> None:

@@ -5,8 +5,19 @@ from typing import Any
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json
+from crcfp_jax.common.json_form import check_form
 
 RESULT = "result.json"
+_AREAS = {str: {"mm2": float, "share": float}}
+FORM = {
+    "input": {"size": (int, int), "microns_per_pixel": float, "identity": {"bytes": int}},
+    "settings": {},
+    "tissue_share": (float,),
+    "areas": _AREAS,
+    "regions?": [{"region": int, "name": str, "areas": _AREAS, "not_analysed": {"mm2": float}}],
+    "timing": {"seconds": float, "megapixels_per_second": float},
+    "output": {"files": [str]},
+}
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -16,21 +27,7 @@ def read_result(path: Path) -> dict[str, Any]:
         UserError: it can't be read, or is none of these.
     """
     result = read_json(path)
-    try:
-        given, timing = result["input"], result["timing"]
-        height, width = given["size"]
-        numbers = [height, width, given["microns_per_pixel"], timing["seconds"], timing["megapixels_per_second"]]
-        regions = result.get("regions", [])
-        areas = [result["areas"], *(region["areas"] for region in regions)]
-        numbers += [area[key] for part in areas for area in part.values() for key in ("mm2", "share")]
-        numbers += [number for region in regions for number in (region["region"], region["not_analysed"]["mm2"])]
-        numbers += [] if result["tissue_share"] is None else [result["tissue_share"]]
-        whole = isinstance(result["settings"], dict) and all(isinstance(number, int | float) for number in numbers)
-        whole = whole and all(isinstance(region["name"], str) for region in regions)
-        if not whole or not given["identity"]:
-            raise TypeError
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no result of crcfp-jax: give another --output") from error
+    check_form(path, result, FORM, remedy="delete its folder, or give another --output")
     return result
 
 

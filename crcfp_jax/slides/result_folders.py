@@ -1,7 +1,6 @@
 """Folders of results, one a picture: made aside, put in place by one rename, kept apart between processes."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import describe_os_error, user_error_on_write, write_json_atomic
+from crcfp_jax.common.files import describe_os_error, link_or_copy, user_error_on_write, write_json_atomic
 from crcfp_jax.common.lock import Lock
 from crcfp_jax.common.staging import recover_staged, staged_folder
 from crcfp_jax.slides.inputs import Input
 from crcfp_jax.slides.result import RESULT, read_result
 
+KEPT = ".kept"  # in a folder that is being made: what a user had put into the one that it will replace
 _SAMPLED = 2**20  # bytes at either end of a file that tell it from another
 
 
@@ -28,30 +28,33 @@ def identity(path: Path) -> dict[str, Any]:
     return {"bytes": size, "ends_sha256": hashlib.sha256(ends).hexdigest()}
 
 
-def _keep_own(final: Path, part: Path) -> None:
-    """Puts what is no result of ours in `final` into `part` too, as the same files where the disk can do that."""
+@contextmanager
+def _keeping(final: Path, part: Path) -> Iterator[None]:
+    """Puts what is no result of ours in `final` into `part` too, as the same files where the disk can do that.
+
+    All that can fail is done before the work of the block, which may be hours of it; a rename is left for the end.
+    """
     if not final.is_dir():
+        yield
         return
-    ours = {RESULT, *read_result(final / RESULT).get("output", {}).get("files", ())}
-    with user_error_on_write(part):
+    ours, kept = {RESULT, *read_result(final / RESULT)["output"]["files"]}, part / KEPT
+    with user_error_on_write(final):
+        kept.mkdir()
         for path in final.iterdir():
             if path.name in ours:
                 continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, kept / path.name, symlinks=True, copy_function=link_or_copy)
+            else:
+                link_or_copy(path, kept / path.name)
+    yield
+    with user_error_on_write(part):
+        for path in kept.iterdir():
             target = part / path.name
             if target.exists():  # ours has taken the name
                 target = target.with_stem(f"{target.stem}_before")
-            if path.is_dir() and not path.is_symlink():
-                shutil.copytree(path, target, symlinks=True, copy_function=_same)
-            else:
-                _same(path, target)
-
-
-def _same(source: str | Path, target: str | Path) -> None:
-    """A second name of a file, or a copy where there can't be one."""
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:
-        shutil.copy2(source, target, follow_symlinks=False)
+            path.rename(target)
+        kept.rmdir()
 
 
 class ResultFolders:
@@ -119,7 +122,7 @@ class ResultFolders:
 
     @contextmanager
     def claimed(self, picture: Input) -> Iterator[Path | None]:
-        """Gives an empty folder to write into, or None where another process makes these results or just has.
+        """Gives a folder to write into, or None where another process makes these results or just has.
 
         When the block ends, the folder takes its place, which `finish` has made it ready for; when it raises, nothing
         stays behind. What a user has put beside earlier results there, which they don't name, is kept.
@@ -140,9 +143,8 @@ class ResultFolders:
                 self._begun[picture.name] = identity(picture.path), self._settings_of(picture)
             except OSError as error:
                 raise UserError(f"cannot read {describe_os_error(error, picture.path)}") from error
-            with staged_folder(final, RESULT) as part:
+            with staged_folder(final, RESULT) as part, _keeping(final, part):
                 yield part
-                _keep_own(final, part)
 
     def finish(self, part: Path, picture: Input, result: Mapping[str, Any]) -> dict[str, Any]:
         """Writes the result that makes a folder complete, and returns it.

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,14 +55,6 @@ def _parse(path: Path, entry: dict[str, Any], records: list[Record], files: dict
     own = tuple(records[entry["first"] : entry["first"] + len(entry["pixels"])])
     pixels = np.array(entry["pixels"], np.int64).reshape(len(own), -1) if own else np.zeros((0, 0), np.int64)
     return StoredSource(file, own, pixels, entry["notes"], bytes.fromhex(entry["digest"]))
-
-
-def link(source: Path, target: Path) -> None:
-    """Puts a file that never changes in another place too; copied where the file system has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def is_unchanged(path: Path, found: FoundSources, options: dict[str, Any]) -> bool:

@@ -23,13 +23,14 @@ from rich.console import Console
 from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import link_or_copy
 from crcfp_jax.common.progress import progress_bar
 from data_pipelines.about import write_about
 from data_pipelines.data_set import SPLITS, VERSION, Record, write_index
 from data_pipelines.recipes import FoundSources, Recipe, Source
 from data_pipelines.source_image import SourceImage
 from data_pipelines.storage.encoding import EncodedSource, encoded_ahead
-from data_pipelines.storage.reuse import SOURCES, StoredSource, link, source_entry, stored_sources
+from data_pipelines.storage.reuse import SOURCES, StoredSource, source_entry, stored_sources
 
 
 @dataclass
@@ -212,7 +213,7 @@ class _Writer(tfds.core.ExampleWriter):
         stored = self._builder.stored.get(self._builder.current.key)
         if stored is None:
             return super().write(path, examples)
-        link(stored.file, Path(path))
+        link_or_copy(stored.file, Path(path))
         return None
 
 

@@ -13,10 +13,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
-from crcfp_jax.common.files import write_atomic
+from crcfp_jax.common.files import link_or_copy, write_atomic
 from data_pipelines.reading.open import open_slide
 from data_pipelines.reading.resample import View
-from data_pipelines.storage.reuse import link
 from data_pipelines.study.cutting import Cutting, Truth
 
 PAGE, PICTURES = "check.html", "check"
@@ -48,7 +47,7 @@ def write_check(folder: Path, previous: Path, images: Sequence[Checked], classes
         for part in ("whole", "detail"):
             name = f"{image.digest}-{part}.jpg"
             if (previous / PICTURES / name).is_file():
-                link(previous / PICTURES / name, folder / PICTURES / name)
+                link_or_copy(previous / PICTURES / name, folder / PICTURES / name)
             else:
                 break
         else:

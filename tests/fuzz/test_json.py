@@ -28,6 +28,7 @@ CARD = {
 }  # fmt: skip
 RESULT = {
     "input": {"size": [3, 4], "microns_per_pixel": 0.5, "notes": [], "identity": {"bytes": 1}}, "settings": {},
+    "output": {"files": ["mask.png"]},
     "tissue_share": 0.5, "areas": dict.fromkeys(CLASSES, AREA),
     "regions": [{"region": 1, "name": "", "areas": {"gland": AREA}, "not_analysed": {"pixels": 0, "mm2": 0.0}}],
     "timing": {"seconds": 2.0, "megapixels_per_second": 1},

@@ -3,12 +3,14 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.lock import Lock
+from crcfp_jax.slides import result_folders
 from crcfp_jax.slides.inputs import Input
 from crcfp_jax.slides.result_folders import ResultFolders, identity
 
@@ -119,6 +121,21 @@ def test_overwriting_keeps_what_a_user_has_put_there(tmp_path, picture):
     mine = ("corrected.geojson", "qupath/data/1.qpdata", "more_before.csv")
     assert [(final / name).read_text() for name in mine] == ["mine", "mine", "my own of that name"]
     assert (final / "mask.png").read_text() == (final / "more.csv").read_text() == "128"
+
+
+def test_what_cannot_be_kept_is_told_before_the_work_begins(tmp_path, picture, monkeypatch):
+    folders = ResultFolders(tmp_path / "out", {"--tile": 96}, overwrite=False)
+    make(folders, picture)
+    (tmp_path / "out" / "deep" / "slide.svs" / "mine.txt").write_text("mine")
+
+    def refuse(source, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(source))
+
+    monkeypatch.setattr(result_folders, "link_or_copy", refuse)
+    again = ResultFolders(tmp_path / "out", {"--tile": 128}, overwrite=True)
+    with pytest.raises(UserError, match=r"slide\.svs: permission denied"), again.claimed(picture):
+        pytest.fail("the work began")
+    assert visible(tmp_path / "out") == sorted([*COMPLETE, "deep/slide.svs/mine.txt"])
 
 
 def test_a_link_in_the_place_of_results_is_refused_and_what_it_leads_to_stays(tmp_path, picture):
@@ -251,7 +268,9 @@ def test_a_json_file_of_something_else_is_told(tmp_path, picture, content):
     path.write_text(json.dumps(content))
     with pytest.raises(UserError) as error:
         folders.finished(picture)
-    assert str(error.value) == f"{path} is no result of crcfp-jax: give another --output"
+    assert re.fullmatch(
+        rf"{re.escape(str(path))} is damaged \(.+\): delete its folder, or give another --output", str(error.value)
+    )
 
 
 @pytest.mark.parametrize("vanished", [False, True])

@@ -20,6 +20,7 @@ RESULT = {
     "tissue_share": 0.5,
     "areas": {"tumour": {"pixels": 3, "mm2": 0.3, "share": 0.75}, "other": {"pixels": 1, "mm2": 0.1, "share": 0.25}},
     "timing": {"seconds": 70.0, "network_seconds": 60.0, "device_busy": 0.987, "megapixels_per_second": 1.25},
+    "output": {"files": []},
 }
 
 
