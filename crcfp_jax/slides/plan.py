@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.pixel_size import differ
 from crcfp_jax.portable_model.card import Card
 from crcfp_jax.slides.options import Options
 from crcfp_jax.slides.writing.band import OutputGrid
@@ -15,7 +16,6 @@ from data_pipelines.tiling import Tiling, Window, choose_windows, window_step
 COARSE = 1.5  # times the training images' pixel size, from which a picture lacks what the network has learnt to see
 TOO_COARSE = 8.0  # times; beyond, the pixel size is a mistake, and a small picture would be enlarged for hours
 WHOLE = 0.95  # share of a small picture that is looked at, below which a user should know
-ALIKE = 0.02  # relative difference between two sizes of a pixel that nobody needs to know of
 IN_MICRONS = "in µm (about 0.25 at 40x, 0.5 at 20x)"
 
 
@@ -72,11 +72,23 @@ def plan_picture(slide: Slide, card: Card, options: Options) -> SlidePlan:
 
 def caveats(plan: SlidePlan, card: Card, options: Options) -> list[str]:
     """What a user should know before trusting the result, one short line each."""
+    found = caveats_of_scale(plan, card, options)
+    if options.side != card.window:
+        found.append(f"windows of {options.side} pixels, not the {card.window} of training: another context")
+    if plan.count == 0:
+        found.append("no tissue found; --everything looks at all of it")
+    elif plan.tissue and plan.tissue.share < WHOLE and is_region(plan.slide.size, plan.microns_per_pixel):
+        found.append(f"{1 - plan.tissue.share:.0%} of it taken for glass and left out; --everything looks at all of it")
+    return found
+
+
+def caveats_of_scale(plan: SlidePlan, card: Card, options: Options) -> list[str]:
+    """Those of the size of its pixels."""
     found = []
     told, filling, forced = plan.slide.microns_per_pixel, options.microns_per_pixel, options.forced_microns_per_pixel
-    if told and forced and abs(forced / told - 1) > ALIKE:
+    if told and forced and differ(forced, told):
         found.append(f"its file says {told:.4g} µm per pixel; --force_mpp {forced:.4g} counts instead")
-    if told and filling and abs(filling / told - 1) > ALIKE:
+    if told and filling and differ(filling, told):
         found.append(
             f"its file says {told:.4g} µm per pixel, which counts; --mpp {filling:.4g} is for those that don't say, "
             "--force_mpp is for all"
@@ -86,10 +98,4 @@ def caveats(plan: SlidePlan, card: Card, options: Options) -> list[str]:
             f"its pixels of {plan.microns_per_pixel:.3g} µm are coarser than the {card.data_microns_per_pixel:.3g} µm "
             "that the model was trained on: it lacks detail"
         )
-    if options.side != card.window:
-        found.append(f"windows of {options.side} pixels, not the {card.window} of training: another context")
-    if plan.count == 0:
-        found.append("no tissue found; --everything looks at all of it")
-    elif plan.tissue and plan.tissue.share < WHOLE and is_region(plan.slide.size, plan.microns_per_pixel):
-        found.append(f"{1 - plan.tissue.share:.0%} of it taken for glass and left out; --everything looks at all of it")
     return found

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from crcfp_jax.common.classes import ClassInfo
-from crcfp_jax.common.csv_text import csv_text, named
+from crcfp_jax.common.csv_text import cell_text, csv_text
 from crcfp_jax.common.drawing import INK, PAPER, legible, save_picture, shortened
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error, write_atomic
@@ -107,19 +107,19 @@ def _wrapped(reason: str) -> tuple[str, ...]:
 
 def write_output(
     output: Path,
-    earlier: Iterable[str],
+    earlier: Iterable[Path],
     suggestions: Sequence[Suggestion],
     microns: Mapping[str, float],
     picture: UInt8[np.ndarray, "_ _ 3"],
 ) -> list[Path]:
-    """Writes every file, in the place of those of `earlier` inputs; returns those for QuPath.
+    """Writes every file, in the place of the `earlier` ones; returns those for QuPath.
 
     Raises:
         UserError: the folder can't be written.
     """
     paths = []
-    for name in earlier:
-        (output / f"{name}.geojson").unlink(missing_ok=True)
+    for path in earlier:
+        path.unlink(missing_ok=True)
     for name in dict.fromkeys(each.picture.name for each in suggestions):
         path = output / f"{name}.geojson"
         write_atomic(path, geojson([each for each in suggestions if each.picture.name == name]).encode())
@@ -129,8 +129,8 @@ def write_output(
     return paths
 
 
-def inputs_before(output: Path) -> list[str]:
-    """The inputs that an earlier table in the folder names.
+def earlier_frames(output: Path) -> list[Path]:
+    """The files for QuPath of the inputs that an earlier table in the folder names.
 
     Raises:
         UserError: the table is no longer as it was written, so that what belongs to it can't be told.
@@ -140,8 +140,10 @@ def inputs_before(output: Path) -> list[str]:
         return []
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            return sorted({named(row["input"]) for row in csv.DictReader(file)})
+            inputs = {row["input"] for row in csv.DictReader(file)}
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
     except (UnicodeDecodeError, KeyError, TypeError, csv.Error) as error:
         raise UserError(f"{path} is not as it was written: delete the folder, or give another --output") from error
+    frames = sorted(output.rglob("*.geojson"))
+    return [path for path in frames if cell_text(str(path.relative_to(output).with_suffix(""))) in inputs]

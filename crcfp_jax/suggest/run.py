@@ -14,10 +14,10 @@ from crcfp_jax.portable_model.folder import load_model
 from crcfp_jax.portable_model.known import read_known
 from crcfp_jax.slides.inputs import Input, find_inputs
 from crcfp_jax.slides.options import Options
-from crcfp_jax.slides.plan import plan_picture
+from crcfp_jax.slides.plan import caveats_of_scale, plan_picture
 from crcfp_jax.suggest.candidates import BATCH, Candidates, Forward, find_candidates
 from crcfp_jax.suggest.division import divide
-from crcfp_jax.suggest.output import SHEET, TABLE, inputs_before, sheet, write_output
+from crcfp_jax.suggest.output import SHEET, TABLE, earlier_frames, sheet, write_output
 from crcfp_jax.suggest.pictures import show
 from crcfp_jax.suggest.suggestions import Suggestion, suggest
 from data_pipelines.reading.open import open_slide
@@ -36,7 +36,7 @@ def run(given: Namespace) -> int:
     """
     if (given.output / TABLE).exists() and not given.overwrite:
         raise UserError(f"{given.output} holds suggestions: give --overwrite to replace them, or another --output")
-    earlier = inputs_before(given.output)
+    earlier = earlier_frames(given.output)
     inputs = find_inputs(given.inputs, given.output)
     pictures = inputs.pictures
     for note in inputs.notes:
@@ -69,6 +69,8 @@ def _look(
             try:
                 with open_slide(picture.path) as slide:
                     plan = plan_picture(slide, card, options)
+                    for caveat in caveats_of_scale(plan, card, options):
+                        print(f"note: {picture.name}: {caveat}")
                     division = down, across = divide(plan, group)
                     with progress_bar(picture.name, down.parts * across.parts, transient=True) as advance:
                         candidates = find_candidates(

@@ -9,13 +9,13 @@ from statistics import median
 from typing import TypeVar
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.pixel_size import differ
 from data_pipelines.reading.open import open_slide
 from data_pipelines.study.files import PATIENT_TABLE, StudyImage
 from data_pipelines.study.patients import Belonging
 
 AT_ONCE = 8  # files opened
 APART = 6.0  # times: pixel sizes farther from the others are wrong; 40x and 10x are 4 apart
-DIFFERS = 0.02  # share: pixel sizes that are farther apart are told
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -59,9 +59,9 @@ def open_images(
                 f" microns_per_pixel in {PATIENT_TABLE}"
             )
             continue
-        if stated and own.microns_per_pixel and abs(stated / microns - 1) > DIFFERS:
+        if stated and own.microns_per_pixel and differ(stated, microns):
             notes.append(f"{image.path}: {microns:.4g} µm per pixel by {PATIENT_TABLE}, its file says {stated:.4g}")
-        elif stated and mpp and abs(stated / mpp - 1) > DIFFERS:
+        elif stated and mpp and differ(stated, mpp):
             notes.append(f"{image.path}: {stated:.4g} µm per pixel as its file says, not --mpp {mpp:g}")
         opened.append(Opened(image, size, microns, own, identity))
     usual = median(each.microns for each in opened) if opened else 1.0
