@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 from absl import flags
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import describe_os_error, is_user_fixable, told_by_a_library
+from crcfp_jax.common.files import OF_THE_DISK, describe_os_error, is_user_fixable, told_by_a_library
 
-_at_once = False
+_in_command = _at_once = False
 INTERRUPTED = 130  # the shell's code for a process ended by Ctrl-C
 
 
@@ -30,6 +30,8 @@ def run_main(main: Callable[[], Any]) -> NoReturn:
     A full disk, a used-up quota, a missing permission and a read-only file system are told in one line too, wherever
     in the chain of causes they stand, since libraries wrap them. Everything else escapes with its traceback.
     """
+    global _in_command
+    _in_command = True
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names and µ must not end a command where a terminal can't show them
             stream.reconfigure(errors="backslashreplace")
@@ -59,19 +61,26 @@ def run_main(main: Callable[[], Any]) -> NoReturn:
 
 @contextmanager
 def silent_threads() -> Iterator[None]:
-    """Shows nothing of what goes wrong in threads; when the block fails, until the process ends, which is then at once.
+    """Shows nothing of what goes wrong in threads.
 
-    After one failed write TensorStore's threads fail hundreds of times, each with a traceback.
+    After one failed write TensorStore's threads fail hundreds of times, each with a traceback. When the block fails in
+    a command, nothing is shown until its process ends, which is then at once; a program of someone else's has all as
+    it was.
     """
     global _at_once
     hooks, disabled = (sys.excepthook, sys.unraisablehook, threading.excepthook), logging.root.manager.disable
     sys.excepthook = sys.unraisablehook = threading.excepthook = lambda *_: None
     logging.disable()
-    _at_once = True
-    yield
-    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
-    logging.disable(disabled)
-    _at_once = False
+    _at_once = _in_command
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        if not (failed and _in_command):
+            sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+            logging.disable(disabled)
+            _at_once = False
 
 
 def _several_processes() -> bool:
@@ -86,7 +95,7 @@ def user_line(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and is_user_fixable(cause):
             return describe_os_error(cause)
         # TensorStore, below Orbax, passes the operating system's text on in a ValueError or RuntimeError.
-        if (advice := told_by_a_library(str(cause))) is not None:
+        if (advice := told_by_a_library(str(cause), OF_THE_DISK)) is not None:
             return f"{advice} ({_shortened(str(cause))})"
     return None
 

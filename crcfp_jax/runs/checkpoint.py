@@ -159,7 +159,7 @@ class Checkpoints:
             with user_error_on_write(self.folder), silent_threads():
                 self._manager.save(int(local_copy(state.step)), args=items, metrics=metrics, force=True)
                 self._manager.wait_until_finished()
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # TensorStore's
             if (advice := told_by_a_library(str(error))) is None:
                 raise
             raise UserError(f"{self.folder}: {advice}; the same command goes on from the last checkpoint") from error

@@ -1,6 +1,7 @@
 """Exit codes and messages of commands, in processes of their own."""
 
 import errno
+import logging
 import os
 import subprocess
 import sys
@@ -99,6 +100,26 @@ def test_what_threads_say_is_shown_again_after_a_block_that_went_well(capsys):
         assert capsys.readouterr().out == "told\n"
     finally:
         threading.excepthook = hook
+
+
+@pytest.mark.parametrize("in_command", [False, True])
+def test_what_fails_in_threads_stays_silent_after_a_failure_in_a_command_alone(monkeypatch, in_command):
+    monkeypatch.setattr(command, "_in_command", in_command)
+    monkeypatch.setattr(command, "_at_once", False)
+    for module, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(module, name, hook := getattr(module, name))
+    try:
+        with pytest.raises(OSError, match="full"), command.silent_threads():
+            raise OSError("full")
+        assert (threading.excepthook is hook) != in_command
+        assert logging.root.manager.disable == (logging.CRITICAL if in_command else logging.NOTSET)
+        assert command._at_once == in_command
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_a_device_without_permission_is_no_folder():
+    assert command.user_line(RuntimeError("/dev/nvidia0: Permission denied")) is None
 
 
 def test_a_suppressed_context_is_not_the_cause():
