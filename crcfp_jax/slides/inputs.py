@@ -67,7 +67,7 @@ def find_inputs(words: Sequence[str], output: Path) -> Inputs:
 
 
 def _expand(word: str, output: Path, notes: list[str]) -> list[tuple[Path, str]]:
-    path = Path(word)
+    path, told = Path(word), len(notes)
     if path.exists():
         if _lies_in(path, output):
             raise UserError(f"{path} lies in --output {output}: results are no inputs, give what lies elsewhere")
@@ -75,14 +75,15 @@ def _expand(word: str, output: Path, notes: list[str]) -> list[tuple[Path, str]]
             return [(path, path.name)]
         if inside := _pictures(path, output, notes):
             return inside
-        raise UserError(
-            "; ".join([f"{path}: no picture in this folder or below it", *notes[-1:]])
-            + "; give files, a pattern or another folder"
-        )
+        lacking = "; ".join([f"{path}: no picture in this folder or below it", *notes[told:]])
+        raise UserError(f"{lacking}; give files, a pattern or another folder")
     matches = [match for match in map(Path, sorted(glob.glob(word, recursive=True))) if not _lies_in(match, output)]
     pairs = [_pictures(match, output, notes) if match.is_dir() else [(match, match.name)] for match in matches]
     if not any(pairs):
-        raise UserError(f"{word}: no such file or folder, and no file fits it as a pattern")
+        lacking = "no such file or folder, and no file fits it as a pattern"
+        if matches:
+            lacking = "no picture in the folders that fit this pattern"
+        raise UserError("; ".join([f"{word}: {lacking}", *notes[told:]]))
     return list(chain.from_iterable(pairs))
 
 

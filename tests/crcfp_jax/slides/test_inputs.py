@@ -28,6 +28,7 @@ def store(folder):
         "tissue_share": None,
         "areas": area,
         "timing": {"seconds": 2.0, "megapixels_per_second": 1},
+        "output": {"files": []},
     }
     (folder / "result.json").write_text(json.dumps(result))
 
@@ -91,6 +92,11 @@ def test_what_a_folder_holds_besides_is_told(pictures, tmp_path):
     (tmp_path / "other" / "s.vsi").write_bytes(b"x")
     with pytest.raises(UserError, match=r"no picture in this folder or below it; .*left out s\.vsi \(\.vsi, which"):
         find_inputs([str(tmp_path / "other")], tmp_path / "out")
+    with pytest.raises(UserError, match=r"oth\*: no picture in the folders that fit this pattern; .*left out s\.vsi"):
+        find_inputs([str(tmp_path / "oth*")], tmp_path / "out")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(UserError, match=r"bare: no picture in this folder or below it; give files"):
+        find_inputs([str(pictures), str(tmp_path / "bare")], tmp_path / "out")
 
 
 def test_earlier_results_below_a_folder_are_no_inputs(pictures, tmp_path):
