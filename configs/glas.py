@@ -4,8 +4,8 @@ python -m data_pipelines.build glas --raw_dir RAW --data_dir data
 python -m crcfp_jax.main --config configs/glas.py --config.fraction=1/10 --config.seed=1
 
 `:small`, supervised, 900 steps, seed 1: 65.6 mIoU on the 80 test images, 71.4 with EfficientNet-Lite0 from ImageNet
-weights (docs/results/encoders.md). `:small_pretrained`: 74.5 supervised, 78.3 by `--config.method=context_match`
-(docs/results/benchmark.md).
+weights (docs/results/encoders.md). `:small_pretrained`: 74.5 supervised, 78.3 by `--config.method=context_match`, both
+in float32 (docs/results/benchmark.md).
 """
 
 from crcfp_jax.common.errors import UserError
