@@ -8,7 +8,7 @@ from jax import lax
 from replicas import check_shared_kernel
 
 from crcfp_jax.models.layers import convolution
-from crcfp_jax.models.layers.convolution import Convolution, convolve, sum_of_products
+from crcfp_jax.models.layers.convolution import Convolution, convolve, plain_convolution, sum_of_products
 
 
 def random(shape, seed):
@@ -67,6 +67,34 @@ def test_every_backend_computes_the_same(size, stride, dilation, backend, monkey
     np.testing.assert_allclose(actual, reference(inputs, kernel, stride, dilation), atol=2e-5)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize(
+    ("size", "stride", "padding", "channels", "side"),
+    [
+        (3, 1, "torch", 12, 9),
+        (3, 2, "torch", 12, 9),
+        (3, 2, "same", 12, 8),
+        (7, 2, "torch", 3, 10),
+        (5, 2, "same", 9, 9),
+    ],
+)
+def test_gradients_of_any_convolution_on_a_cpu_are_xlas(size, stride, padding, channels, side, dtype):
+    inputs = random((2, side, side + 3, channels), 0).astype(dtype)
+    kernel = random((size, size, channels, 6), 1)
+
+    def plain(inputs, kernel):
+        return plain_convolution(inputs, kernel, stride, 1, padding)
+
+    weights = random(jax.eval_shape(plain, inputs, kernel).shape, 2)
+    actual = values_and_gradients(lambda x, w: convolve(x, w, stride, 1, padding), inputs, kernel, weights)
+    expected = values_and_gradients(plain, inputs.astype(jnp.float32), kernel, weights)
+    assert [x.dtype for x in actual] == [dtype, dtype, jnp.float32]
+    tolerance = 1e-5 if dtype == jnp.float32 else 0.01  # as above
+    for ours, theirs in zip(actual, expected, strict=True):
+        error = np.abs(np.asarray(ours, np.float32) - np.asarray(theirs)).max()
+        assert error <= tolerance * np.abs(theirs).max()
+
+
 def test_streams_go_through_one_convolution():
     layer = Convolution(4, size=3, stride=2, dtype=jnp.bfloat16)
     images = random((2, 3, 8, 8, 5), 0)
@@ -87,5 +115,6 @@ def test_products_under_vmap():
     np.testing.assert_allclose(mapped, merged, rtol=1e-4, atol=1e-3)
 
 
-def test_replicas_sum_the_gradient_of_a_shared_kernel():
-    check_shared_kernel(convolve, random((4, 5, 5, 4), 0), random((1, 1, 4, 6), 1))
+@pytest.mark.parametrize("size", [1, 3])
+def test_replicas_sum_the_gradient_of_a_shared_kernel(size):
+    check_shared_kernel(convolve, random((4, 5, 5, 12), 0), random((size, size, 12, 6), 1))
