@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crcfp_jax.common.command import parse_flags, run_main
+from crcfp_jax.runs.host_memory import keep_freed_memory
 from crcfp_jax.runs.parts import assemble, build_learner
 from crcfp_jax.runs.presets import chosen_config
 from crcfp_jax.runs.versions import versions
@@ -137,6 +138,7 @@ class Bench:
 def main() -> None:
     """Measures and prints a table."""
     parse_flags(FLAGS, sys.argv[1:])
+    keep_freed_memory()
     config, count = chosen_config(FLAGS), FLAGS.steps
     bench = Bench(config, random_input=FLAGS.random_input, classes=FLAGS.classes)
     measured = {"step alone": seconds_per_call(bench.step_alone, count)}

@@ -10,6 +10,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from crcfp_jax.common.command import parse_flags, run_main
+from crcfp_jax.runs.host_memory import keep_freed_memory
 
 FLAGS = flags.FlagValues()
 config_flags.DEFINE_config_file(
@@ -40,6 +41,7 @@ def default_workdir(config_file: str, config: ConfigDict) -> Path:
 def main() -> int:
     """Runs the command line; returns the exit code."""
     parse_flags(FLAGS, sys.argv[1:])
+    keep_freed_memory()
     # Importing JAX takes seconds: not before the flags are right.
     from crcfp_jax.training.parallel import start_processes
 
