@@ -89,7 +89,8 @@ def predict_picture(
             )
             output.finish()
         notes += [note for writer in writers for note in getattr(writer, "notes", ())]
-    files = sorted(file.name for file in folder.iterdir())
+    # What is hidden is a user's, put aside (`ResultFolders.claimed`).
+    files = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
     result = _describe_result(plan, predictor.card, options, output.areas, files, timing, time.perf_counter() - started)
     result["input"]["notes"] += notes
     return result | {"regions": frame_areas.describe()}

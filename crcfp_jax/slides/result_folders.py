@@ -124,6 +124,7 @@ class ResultFolders:
     def claimed(self, picture: Input) -> Iterator[Path | None]:
         """Gives a folder to write into, or None where another process makes these results or just has.
 
+        Nothing in it is visible; what is hidden is put into place at the end.
         When the block ends, the folder takes its place, which `finish` has made it ready for; when it raises, nothing
         stays behind. What a user has put beside earlier results there, which they don't name, is kept.
 

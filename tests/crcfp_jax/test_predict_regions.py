@@ -83,7 +83,9 @@ def test_other_regions_are_other_settings(model, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "was made with --regions 'drawn.geojson (SHA-256 " in told and "give --overwrite or another --output" in told
     assert predict(model, tmp_path / "out", *words, "--overwrite") == 0
-    (region,) = result_of(tmp_path / "out" / "a.png")["regions"]
+    result = result_of(tmp_path / "out" / "a.png")
+    assert result["output"]["files"] == ["areas.csv", "areas_by_region.csv"]  # nothing of what was put aside
+    (region,) = result["regions"]
     assert sum(area["pixels"] for area in region["areas"].values()) == 256
     assert predict(model, tmp_path / "out", *words[:-2]) == 1  # without any
 
