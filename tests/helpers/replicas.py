@@ -20,4 +20,7 @@ def check_shared_kernel(convolve, inputs, kernel):
         in_specs=(split, shared),
         out_specs=shared,
     )
-    np.testing.assert_allclose(jax.jit(replicated)(inputs, kernel), gradient(inputs, kernel), rtol=1e-4)
+    expected = gradient(inputs, kernel)
+    # On the scale of the largest entry: others are sums that nearly cancel.
+    atol = 1e-6 * np.abs(expected).max()
+    np.testing.assert_allclose(jax.jit(replicated)(inputs, kernel), expected, rtol=0, atol=atol)
