@@ -80,9 +80,8 @@ def _expand(word: str, output: Path, notes: list[str]) -> list[tuple[Path, str]]
     matches = [match for match in map(Path, sorted(glob.glob(word, recursive=True))) if not _lies_in(match, output)]
     pairs = [_pictures(match, output, notes) if match.is_dir() else [(match, match.name)] for match in matches]
     if not any(pairs):
-        lacking = "no such file or folder, and no file fits it as a pattern"
-        if matches:
-            lacking = "no picture in the folders that fit this pattern"
+        none = "no such file or folder, and no file fits it as a pattern"
+        lacking = "no picture in the folders that fit this pattern" if matches else none
         raise UserError("; ".join([f"{word}: {lacking}", *notes[told:]]))
     return list(chain.from_iterable(pairs))
 

@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import cv2
@@ -37,7 +36,7 @@ class OpenSlideFile:
     Raises ValueError or an error of OpenSlide's for damaged bytes.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: str):
         self._handle = openslide.OpenSlide(path)
         self._handle.set_cache(openslide.OpenSlideCache(CACHE))
         properties = self._handle.properties
@@ -106,7 +105,7 @@ class Server:
         """
         if openslide.OpenSlide.detect_format(path) in (None, "generic-tiff"):
             return None
-        self._file = OpenSlideFile(Path(path))
+        self._file = OpenSlideFile(path)
         return self._file.known
 
     def read(self, *region: int) -> UInt8[np.ndarray, "h w 3"]:

@@ -27,7 +27,7 @@ from data_pipelines.reading.slide import Slide
 from data_pipelines.reading.tissue import find_tissue
 from data_pipelines.recipes import Source, Tile
 
-FORM = 3  # of tiles; a change makes those of older builds be cut again, as one of READING does
+FORM = 2  # of tiles; a change makes those of older builds be cut again, as one of READING does
 MARGIN = 8  # the margin is the side's share of one in so many
 CHUNK = 100 * 512**2  # pixels of the tiles of a source, which is held in memory whole
 LEAST_TISSUE = 0.25  # share of an unlabelled tile
@@ -88,9 +88,8 @@ class Cutting:
     def digest(self, *what) -> str:
         """Changes with everything that tiles depend on, `what` included."""
         own = vars(self) | {"path": ""}  # the folder may be moved
-        return hashlib.sha256(json.dumps([FORM, READING, own, what], sort_keys=True, default=str).encode()).hexdigest()[
-            :32
-        ]
+        content = json.dumps([FORM, READING, own, what], sort_keys=True, default=str)
+        return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def _span(start: float, stop: float, length: int, count: int) -> tuple[int, int]:

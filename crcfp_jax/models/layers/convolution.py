@@ -60,12 +60,11 @@ def convolve(
     """
     size = kernel.shape[0]
     as_products = size == 1 or (stride == 1 and (dilation > 1 or inputs.dtype == jnp.bfloat16))
-    as_products = as_products and not plain_forms_wanted()
     convolution = functools.partial(plain_convolution, stride=stride, dilation=dilation, padding=padding)
     products = functools.partial(_products, stride=stride, dilation=dilation)
-    if as_products and _symbolic(inputs.shape):
+    if as_products and _symbolic(inputs.shape) and not plain_forms_wanted():
         return lax.platform_dependent(inputs, kernel, cpu=products, default=convolution)
-    if jax.default_backend() != "cpu" or plain_forms_wanted() or _symbolic(inputs.shape):
+    if plain_forms_wanted() or _symbolic(inputs.shape) or jax.default_backend() != "cpu":
         return convolution(inputs, kernel)
     if as_products:
         return products(inputs, vary_like(kernel, inputs))
