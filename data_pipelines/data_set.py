@@ -21,6 +21,7 @@ import numpy as np
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.files import read_bytes
 from crcfp_jax.common.json_form import check_form
 from data_pipelines.about import ABOUT_FILE, SPLITS_FILE, read_about
 from data_pipelines.recipes import all_recipes, builds_itself, find_recipe
@@ -226,7 +227,7 @@ def open_data_set(data_dir: str | os.PathLike, name: str) -> DataSet:
     """
     path = data_set_path(data_dir, name)
     try:
-        content = (path / INDEX).read_bytes()
+        content = read_bytes(path / INDEX)
     except FileNotFoundError:
         raise UserError(_not_built(name, data_dir)) from None
     again = functools.partial(_build_again, name, data_dir)  # a recipe is loaded where it is needed only

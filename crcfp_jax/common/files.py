@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -150,6 +151,25 @@ def write_json_atomic(path: str | os.PathLike, content: Any) -> None:
     write_atomic(path, (json.dumps(to_json_types(content), indent=2, allow_nan=False) + "\n").encode())
 
 
+def check_regular(path: str | os.PathLike) -> None:
+    """Raises UserError for a pipe, a socket or a device, of which reading may wait or go on for ever.
+
+    One that is missing, or can't be looked at, is left to what opens it.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UserError(f"{os.fsdecode(path)} is a pipe, socket or device, not a file: save what it gives as a file")
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """The content of a regular file; OSError where it can't be read, see also `check_regular`."""
+    check_regular(path)
+    return Path(path).read_bytes()
+
+
 def read_json(path: str | os.PathLike) -> Any:
     """Reads a JSON file.
 
@@ -157,7 +177,7 @@ def read_json(path: str | os.PathLike) -> Any:
       UserError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(read_bytes(path).decode())
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
     except (ValueError, RecursionError) as error:
@@ -171,7 +191,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
       UserError: no such file, or another line is not JSON of numbers with a step.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError as error:
         folder, name = os.path.split(os.fsdecode(path))
         raise UserError(f"{folder} is not a run folder (no {name}): give the --workdir of a run") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import describe_os_error, read_json
+from crcfp_jax.common.files import check_regular, describe_os_error, read_json
 from crcfp_jax.common.json_form import check_form
 
 FORMAT = 1  # of a model folder
@@ -136,6 +136,7 @@ def check_files(folder: Path, card: Card) -> None:
     for name, stored in card.files.items():
         path = folder / name
         try:
+            check_regular(path)
             size = path.stat().st_size
             if size != stored.size:
                 raise UserError(f"{path} has {size} bytes instead of {stored.size}: {again}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import shapely
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import describe_os_error, visible_files
+from crcfp_jax.common.files import describe_os_error, read_bytes, visible_files
 from crcfp_jax.slides.inputs import Input
 from crcfp_jax.slides.writing.frame_areas import Frame
 from data_pipelines.annotations.files import ANNOTATION_SUFFIXES, read_annotations
@@ -71,7 +71,7 @@ def fingerprint(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        return f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"
+        return f"{path.name} (SHA-256 {hashlib.sha256(read_bytes(path)).hexdigest()[:16]})"
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
 

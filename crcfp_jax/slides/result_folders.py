@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import describe_os_error, link_or_copy, user_error_on_write, write_json_atomic
+from crcfp_jax.common.files import (
+    check_regular,
+    describe_os_error,
+    link_or_copy,
+    user_error_on_write,
+    write_json_atomic,
+)
 from crcfp_jax.common.lock import Lock
 from crcfp_jax.common.staging import recover_staged, staged_folder
 from crcfp_jax.slides.inputs import Input
@@ -20,6 +26,7 @@ _SAMPLED = 2**20  # bytes at either end of a file that tell it from another
 
 def identity(path: Path) -> dict[str, Any]:
     """What tells a picture from another without reading gigabytes: its size and a digest of its ends."""
+    check_regular(path)
     size = path.stat().st_size
     with open(path, "rb") as file:
         ends = file.read(_SAMPLED)

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import describe_os_error
+from crcfp_jax.common.files import describe_os_error, read_bytes
 from data_pipelines.annotations.geojson import parse_geojson
 from data_pipelines.annotations.model import AnnotationFile
 from data_pipelines.annotations.xml import parse_xml
@@ -26,7 +26,7 @@ def read_annotations(path: Path) -> AnnotationFile:
     try:
         if path.stat().st_size > LARGEST:
             raise UserError(f"{path} is larger than {LARGEST >> 20} MiB: export fewer objects into one file")
-        content = path.read_bytes()
+        content = read_bytes(path)
         if content.startswith(GZIP_MAGIC):
             with gzip.open(path) as file:
                 content = file.read(LARGEST + 1)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import describe_os_error
+from crcfp_jax.common.files import check_regular, describe_os_error
 from crcfp_jax.common.pixel_size import PLAUSIBLE
 
 PNG_MAGIC = b"\x89PNG"
@@ -146,6 +146,7 @@ def first_bytes(path: Path) -> bytes:
     Raises:
         UserError: no such file, a folder, an empty file, or no permission to read it.
     """
+    check_regular(path)
     try:
         if path.is_dir():
             raise UserError(f"{path} is a folder: give the files in it")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from fake_tiles import build_stored, noise
 from json_mutations import RAW, mutated
+from written_json import DATA, METRICS, RESULT, write_card
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json
@@ -18,26 +19,6 @@ from crcfp_jax.slides.result import read_result
 from data_pipelines.data_set import open_data_set
 
 CASES = 40  # of a file
-CLASSES = ["background", "gland"]
-AREA = {"pixels": 2, "mm2": 5e-7, "share": 1.0}
-CARD = {
-    "format": 1, "name": "m", "method": "crcfp", "classes": [{"name": name, "colour": [1, 2, 3]} for name in CLASSES],
-    "microns_per_pixel": 1.0, "window": 96, "overlap": 0.25, "stride": 4, "output_stride": 16, "uncertainty": True,
-    "embedding": True, "data": {"microns_per_pixel": 0.5}, "versions": {"jax": "0.10"},
-    "files": {"model.jaxexport": {"sha256": "0" * 64, "bytes": 3}},
-}  # fmt: skip
-RESULT = {
-    "input": {"size": [3, 4], "microns_per_pixel": 0.5, "notes": [], "identity": {"bytes": 1}}, "settings": {},
-    "output": {"files": ["mask.png"]},
-    "tissue_share": 0.5, "areas": dict.fromkeys(CLASSES, AREA),
-    "regions": [{"region": 1, "name": "", "areas": {"gland": AREA}, "not_analysed": {"pixels": 0, "mm2": 0.0}}],
-    "timing": {"seconds": 2.0, "megapixels_per_second": 1},
-}  # fmt: skip
-DATA = {
-    "name": "glas", "microns_per_pixel": 1.0, "labelled_tiles": 8, "unlabelled_tiles": 7, "labelled_patients": 8,
-    "classes": [{"name": name, "mm2": 0.5, "tiles": 8, "patients": 8} for name in CLASSES],
-}  # fmt: skip
-METRICS = {"step": 10, "loss/supervised": 0.5, "loss/total": 0.6, "pseudo_labels/background": 0.3, "mean_iou": None}
 
 
 @pytest.fixture
@@ -51,7 +32,7 @@ def folder(tmp_path):
     (run / "data.json").write_text(json.dumps(DATA))
     lines = [METRICS | {"step": step} for step in range(10, 400, 10)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (tmp_path / "card.json").write_text(json.dumps(CARD | {"card_sha256": card_digest(CARD)}))
+    write_card(tmp_path)
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
     return SimpleNamespace(root=tmp_path, data=data, run=run)
 
