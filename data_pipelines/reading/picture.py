@@ -11,7 +11,17 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from crcfp_jax.common.errors import UserError
-from data_pipelines.reading.pixels import GREY, LAID_ON_WHITE, ORIENTATION, TURNED, deep, depth, lay_on_white, to_8_bit
+from data_pipelines.reading.pixels import (
+    GREY,
+    LAID_ON_WHITE,
+    ORIENTATION,
+    TURNED,
+    by_bands,
+    deep,
+    depth,
+    lay_on_white,
+    to_8_bit,
+)
 from data_pipelines.reading.slide import Slide, check_size, described_size, one_line, pixel_size, too_large
 
 FORMATS = ("PNG", "JPEG", "BMP")
@@ -33,10 +43,17 @@ class ImageSlide(Slide):
 
     def __init__(self, path: Path):
         with picture(path) as image:
-            pixels, notes = _decode(path, image)
+            is_deep, grey = _kind(path, image)
+            image.load()
+            turned = (TURNED,) if image.getexif().get(ORIENTATION, 1) != 1 else ()
             microns, remarks = _microns(image)
-        self._pixels = pixels
-        super().__init__(path, (pixels.shape[:2],), microns, notes + remarks)
+            if is_deep:
+                image.close()  # which frees its pixels; that they can all be decoded is known now
+                self._pixels, notes = _decode_deep(path)
+            else:
+                self._pixels, notes = _convert(image)
+        notes = (*((GREY,) if grey else ()), *notes, *turned, *remarks)
+        super().__init__(path, (self._pixels.shape[:2],), microns, notes)
 
     def _read(self, level: int, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
         return self._pixels[top : top + height, left : left + width].copy()
@@ -68,30 +85,48 @@ def picture(path: Path) -> Iterator[Image.Image]:
         raise UserError(f"{path} is truncated or damaged ({one_line(error)}): copy it again") from error
 
 
-def _decode(path: Path, image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
+def _kind(path: Path, image: Image.Image) -> tuple[bool, bool]:
+    """Whether a picture has 16 bits, and whether it is grey; UserError for one that a network can't take."""
     stored_bits, colours = png_kind(path) if image.format == "PNG" else (8, None)
     is_deep = stored_bits == 16  # of which Pillow would cut the lower bytes off
     grey = image.mode.startswith("L") or (is_deep and colours in GREY_TYPES)
     if image.mode in REFUSED or (is_deep and grey):
         kind = REFUSED.get(image.mode, "16-bit grey")
         raise UserError(f"{path} is a {kind} picture, not the colours of a stained section: save it as 8-bit RGB")
-    notes = (TURNED,) if image.getexif().get(ORIENTATION, 1) != 1 else ()
-    image.load()
-    if is_deep:
-        decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-        decoded = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB if decoded.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-        bits = depth(int(decoded[..., :3].max(initial=0)))
-        pixels = to_8_bit(decoded, bits)
-        if decoded.shape[2] == 4:
-            pixels[..., 3] = to_8_bit(decoded[..., 3], depth(int(decoded[..., 3].max(initial=0))))
-        notes = (deep(bits), *notes)
-    else:
-        pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    if pixels.shape[2] == 4:
-        if pixels[..., 3].min(initial=255) < 255:
-            notes = (LAID_ON_WHITE, *notes)
-        pixels = lay_on_white(pixels[..., :3], pixels[..., 3])
-    return pixels, (GREY, *notes) if grey else notes
+    return is_deep, grey
+
+
+def _convert(image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
+    """A decoded picture as RGB, and notes."""
+    width, transparent = image.width, image.has_transparency_data
+    laid = False
+
+    def band(top: int, bottom: int) -> UInt8[np.ndarray, "_ w 3"]:
+        nonlocal laid
+        rows = np.asarray(image.crop((0, top, width, bottom)).convert("RGBA" if transparent else "RGB"))
+        if not transparent:
+            return rows
+        laid |= int(rows[..., 3].min(initial=255)) < 255
+        return lay_on_white(rows[..., :3], rows[..., 3])
+
+    return by_bands(band, image.height, width), (LAID_ON_WHITE,) if laid else ()
+
+
+def _decode_deep(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
+    """A PNG of 16-bit colour as RGB, and notes."""
+    decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    bits = depth(int(decoded[..., :3].max(initial=0)))
+    transparent = decoded.shape[2] == 4
+    alpha_bits = depth(int(decoded[..., 3].max(initial=0))) if transparent else 16
+    laid = transparent and int(decoded[..., 3].min(initial=2**16 - 1)) < 2**alpha_bits - 1
+
+    def band(top: int, bottom: int) -> UInt8[np.ndarray, "_ w 3"]:
+        rows = decoded[top:bottom]
+        colour = to_8_bit(rows[..., 2::-1], bits)  # OpenCV's order is blue, green, red
+        return lay_on_white(colour, to_8_bit(rows[..., 3], alpha_bits)) if transparent else colour
+
+    notes = (*((LAID_ON_WHITE,) if laid else ()), deep(bits))
+    return by_bands(band, *decoded.shape[:2]), notes
 
 
 def png_kind(path: Path) -> tuple[int, int]:

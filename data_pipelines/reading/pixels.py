@@ -1,16 +1,30 @@
 """Stored pixels of every usable kind as 8-bit RGB."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Shaped, UInt8, UInt16
 
 GREY = "grey repeated in three channels, where colour is expected"
 LAID_ON_WHITE = "transparency laid on white"
+ANY_LAID_ON_WHITE = "transparency, where there is any, laid on white"  # of what is not read whole at once
 TURNED = "the orientation tag is not applied"
 ORIENTATION = 274  # that tag, of EXIF and of TIFF
 
+AT_ONCE = 2**18  # pixels that are converted at once; each takes some ten times its own memory meanwhile
 DEPTHS = (8, 10, 12, 14, 16)  # bits of what cameras put into 16
+
+
+def by_bands(
+    convert: Callable[[int, int], UInt8[np.ndarray, "_ w 3"]], height: int, width: int
+) -> UInt8[np.ndarray, "{height} {width} 3"]:
+    """A picture put together from bands of rows, `convert(top, bottom)` each, to hold little else meanwhile."""
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, AT_ONCE // max(1, width))
+    for top in range(0, height, rows):
+        pixels[top : top + rows] = convert(top, min(top + rows, height))
+    return pixels
 
 
 def to_8_bit(pixels: Shaped[np.ndarray, "*any"], bits: int = 16) -> UInt8[np.ndarray, "*any"]:

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from jaxtyping import Shaped, UInt8
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.spacing import evenly_spaced
+from data_pipelines.reading.pixels import by_bands
 from data_pipelines.reading.slide import ADVICE, LARGEST, Slide, one_line, too_large
 from data_pipelines.reading.tiff_pages import Conversion, check_end, conversion, microns_per_pixel, pyramid
 
-CACHE = 2**28  # bytes of decoded segments: two rows of tiles of 256 across a slide of 170,000 pixels
+CACHE = 2**28  # bytes of decoded segments: two rows of tiles of 256 across a slide of 170,000 pixels; or one segment
+LARGEST_PART = 2**29  # bytes of a segment; while it is decoded, some three times as many are held
 PART = 2**20  # bytes of uncompressed rows read at once
 LOOKED_AT = 64  # parts of a picture, for the greatest value in it
 JPEG = (6, 7, 34892, 33007)  # the compressions whose segments share tables
@@ -47,6 +50,7 @@ class TiffSlide(Slide):
         self._segments = [_Segments(path, page) for page in pages]
         self._cache: OrderedDict[tuple[int, int], UInt8[np.ndarray, "h w 3"]] = OrderedDict()
         self._cached = 0  # bytes
+        self._decoding: dict[tuple[int, int], Future[UInt8[np.ndarray, "h w 3"]]] = {}
         self._lock = threading.Lock()
         for level in range(len(pages)):  # what can't be decoded is told now, not after hours
             self._segment(level, 0)
@@ -70,13 +74,25 @@ class TiffSlide(Slide):
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key]
-        segment = self._segments[level].read(index, self._convert)
+            other = self._decoding.get(key)
+            if other is None:
+                own = self._decoding[key] = Future()
+        if other is not None:
+            return other.result()
+        try:
+            segment = self._segments[level].read(index, self._convert)
+        except BaseException as error:
+            with self._lock:
+                del self._decoding[key]
+            own.set_exception(error)
+            raise
         with self._lock:
-            if key not in self._cache:
-                self._cache[key] = segment
-                self._cached += segment.nbytes
-                while self._cached > CACHE:
-                    self._cached -= self._cache.popitem(last=False)[1].nbytes
+            del self._decoding[key]
+            self._cache[key] = segment
+            self._cached += segment.nbytes
+            while self._cached > CACHE and len(self._cache) > 1:  # one that is larger serves the reads to come
+                self._cached -= self._cache.popitem(last=False)[1].nbytes
+        own.set_result(segment)
         return segment
 
     def close(self) -> None:
@@ -122,8 +138,9 @@ class _Segments:
         self._by_rows = page.is_contiguous and not page.is_tiled and page.predictor == page.fillorder == 1
         if self._by_rows:
             tall = min(max(1, PART // self._row_bytes), self._height)
-        elif tall * wide > LARGEST:
-            raise too_large(path, f"is one strip of {tall} x {wide} pixels")
+        elif tall * wide > LARGEST or tall * wide * samples * page.bitspersample > 8 * LARGEST_PART:
+            kind = "tiles" if page.is_tiled else "strips"
+            raise too_large(path, f"has {kind} of {tall} x {wide} pixels")
         self.shape = (tall, wide)  # pixels of a part; at the bottom and the right the image ends earlier
         self.across = -(-self._width // wide)
         self.count = -(-self._height // tall) * self.across
@@ -131,7 +148,10 @@ class _Segments:
     def read(self, index: int, convert: Conversion) -> UInt8[np.ndarray, "h w 3"]:
         """Pixels of a part, cut at the image's edge; one without data, as sparse files have them, is white."""
         stored = self.stored(index)
-        return np.full((*self._size(index), 3), 255, np.uint8) if stored is None else convert(stored)
+        height, width = self._size(index)
+        if stored is None:
+            return np.full((height, width, 3), 255, np.uint8)
+        return by_bands(lambda top, bottom: convert(stored[top:bottom]), height, width)
 
     def stored(self, index: int) -> Shaped[np.ndarray, "h w s"] | None:
         """Values of a part as stored, cut likewise; None without data."""

@@ -13,8 +13,8 @@ from jaxtyping import Shaped, UInt8
 
 from crcfp_jax.common.errors import UserError
 from data_pipelines.reading.pixels import (
+    ANY_LAID_ON_WHITE,
     GREY,
-    LAID_ON_WHITE,
     ORIENTATION,
     TURNED,
     deep,
@@ -187,7 +187,7 @@ def conversion(
     notes = {
         deep(bits): is_deep,
         GREY: kind in GREY_KINDS,
-        LAID_ON_WHITE: alpha,
+        ANY_LAID_ON_WHITE: alpha,
         LEFT_OUT: left_out,
         TURNED: page.tags.valueof(ORIENTATION, 1) != 1,
     }

@@ -19,7 +19,7 @@ from crcfp_jax.common.errors import UserError
 from data_pipelines.build import build, main
 from data_pipelines.reading import slide as slides
 from data_pipelines.reading.open import open_slide
-from data_pipelines.reading.pixels import GREY, LAID_ON_WHITE, TURNED, deep
+from data_pipelines.reading.pixels import ANY_LAID_ON_WHITE, GREY, LAID_ON_WHITE, TURNED, deep
 from data_pipelines.reading.whole import read_codes, read_image
 
 A2 = REGION.format(site="A2")
@@ -91,7 +91,7 @@ READ = {  # bytes of the file, pixels by hand, notes
     "TIFF, hidden colour": (
         lambda: tiff(np.dstack([COLOUR, HIDDEN]), photometric="rgb", extrasamples=["unassalpha"]),
         SEEN,
-        (LAID_ON_WHITE,),
+        (ANY_LAID_ON_WHITE,),
     ),
 }
 REFUSED = {  # bytes of the file, what is said of it
