@@ -91,7 +91,7 @@ def user_line(error: BaseException) -> str | None:
     """The one line for an error that the user can mend; None for a defect."""
     for cause in _chain(error):
         if isinstance(cause, UserError):
-            return " ".join(str(cause).split())
+            return str(cause)
         if isinstance(cause, OSError) and is_user_fixable(cause):
             return describe_os_error(cause)
         # TensorStore, below Orbax, passes the operating system's text on in a ValueError or RuntimeError.

@@ -6,4 +6,11 @@ class UserError(Exception):
 
     The message names the file, key or value at fault and says what to do. Command-line entry points print it without
     a traceback and exit with a code other than 0; everything else that escapes is a defect of this project.
+    What names and damaged bytes bring into it is shown as one line of printable characters.
     """
+
+    def __str__(self) -> str:
+        text = " ".join(super().__str__().split())
+        if text.isprintable():
+            return text
+        return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -133,6 +133,11 @@ def write_atomic(path: str | os.PathLike, content: bytes) -> None:
             raise
 
 
+def write_text_atomic(path: str | os.PathLike, text: str) -> None:
+    """Writes UTF-8, with an escape for what it can't say, as file names may hold; see `write_atomic`."""
+    write_atomic(path, text.encode(errors="backslashreplace"))
+
+
 def to_json_types(value: Any) -> Any:
     """NumPy and JAX scalars and arrays as Python's; NaN and infinity, which JSON lacks, as None."""
     if isinstance(value, Mapping):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from crcfp_jax.common.files import to_json_types, write_atomic, write_json_atomic
+from crcfp_jax.common.files import to_json_types, write_json_atomic, write_text_atomic
 from crcfp_jax.crossvalidate.figures import for_final, summarise
 from crcfp_jax.crossvalidate.folder import CrossValidationFolder
 from crcfp_jax.crossvalidate.plan import FINAL
@@ -20,7 +20,7 @@ def write_tables(folder: CrossValidationFolder) -> dict[str, Any]:
     with folder.changing():
         figures = to_json_types(summarise(folder))
         write_json_atomic(folder.workdir / FIGURES, figures)
-        write_atomic(folder.table, markdown(figures).encode())
+        write_text_atomic(folder.table, markdown(figures))
         for method in figures["methods"]:
             final, told = folder.run(f"{method}/{FINAL}"), for_final(figures, method)
             if final.is_dir() and told is not None:

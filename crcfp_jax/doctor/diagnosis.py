@@ -1,7 +1,7 @@
 """A run examined: its figures over time, by class, and what looks wrong."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from crcfp_jax.doctor import checks, training
@@ -78,7 +78,8 @@ def examine(
 
 def _annotation(data: Mapping[str, Any]) -> tuple[list[Annotated], list[str]]:
     """How much of each class is annotated, and a warning of each that has too little."""
-    amounts = [Annotated(**entry) for entry in data["classes"]]
+    known = [field.name for field in fields(Annotated)]
+    amounts = [Annotated(**{name: entry[name] for name in known}) for entry in data["classes"]]
     size, patients = data["microns_per_pixel"], data["labelled_patients"]
     return amounts, list(scarce_classes(amounts, microns_per_pixel=size, patients=patients).values())
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import read_json, read_metrics, write_atomic
+from crcfp_jax.common.files import read_json, read_metrics, write_text_atomic
 from crcfp_jax.common.json_form import check_form
 from crcfp_jax.doctor.diagnosis import Diagnosis, examine
 from crcfp_jax.doctor.render import to_markdown
@@ -50,7 +50,7 @@ def diagnose(workdir: Path, class_names: Sequence[str] = ()) -> tuple[Diagnosis,
 def write_report(workdir: Path, class_names: Sequence[str] = ()) -> Diagnosis:
     """Writes report.md into a run folder; arguments and errors are those of `diagnose`."""
     diagnosis, title, result = diagnose(workdir, class_names)
-    write_atomic(workdir / "report.md", to_markdown(diagnosis, title, result).encode())
+    write_text_atomic(workdir / "report.md", to_markdown(diagnosis, title, result))
     return diagnosis
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import read_json, read_metrics, write_atomic
+from crcfp_jax.common.files import read_json, read_metrics, write_text_atomic
 from crcfp_jax.doctor.folder import diagnose
 from crcfp_jax.doctor.history import in_order
 from crcfp_jax.review.about import data_section, next_section, settings_section, subtitle
@@ -73,7 +73,7 @@ def write_review(workdir: Path) -> Path:
         next_section(workdir, settings, tested=result is not None),
     ]
     path = workdir / PAGE
-    write_atomic(path, page(title, subtitle(settings, data, result), sections).encode())
+    write_text_atomic(path, page(title, subtitle(settings, data, result), sections))
     return path
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from crcfp_jax.common.csv_text import csv_text
-from crcfp_jax.common.files import write_atomic
+from crcfp_jax.common.files import write_atomic, write_text_atomic
 from crcfp_jax.common.words import METRICS
 from crcfp_jax.tables.comparison import Comparison, compare
 from crcfp_jax.tables.definitions import DATA, STEPS, SYSTEMS, Sweep
@@ -28,7 +28,7 @@ def write_tables(folder: GridFolder) -> None:
     with folder.changing():  # the last one to write has seen every result
         summary = summarise(folder)
         compared = compare(folder, summary) if summary.table.compared else []
-        write_atomic(folder.workdir / "table.md", markdown(summary, compared).encode())
+        write_text_atomic(folder.workdir / "table.md", markdown(summary, compared))
         write_atomic(folder.workdir / "table.csv", comma_separated(summary))
 
 

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
-from crcfp_jax.common.files import link_or_copy, write_atomic
+from crcfp_jax.common.files import link_or_copy, write_atomic, write_text_atomic
 from data_pipelines.reading.open import open_slide
 from data_pipelines.reading.resample import View
 from data_pipelines.study.cutting import Cutting, Truth
@@ -59,7 +59,7 @@ def write_check(folder: Path, previous: Path, images: Sequence[Checked], classes
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(draw, images))
-    write_atomic(folder / PAGE, _page(images, classes, title).encode())
+    write_text_atomic(folder / PAGE, _page(images, classes, title))
 
 
 def _pictures(image: Checked, classes: Sequence[ClassInfo]) -> list[UInt8[np.ndarray, "h w 3"]]:
