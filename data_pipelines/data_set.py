@@ -153,7 +153,7 @@ class DataSet:
             to count.
 
         Raises:
-          UserError: the data set has no such split.
+          UserError: the data set has no such split, or files of it are damaged.
         """
         known = [name for name in SPLITS if any(record.split == name for record in self.records)]
         if split not in known:
@@ -166,7 +166,11 @@ class DataSet:
         if not images:
             decoders["image"] = tfds.decode.SkipDecoding()
         _allow_open_files(sum(1 for _ in self.path.glob("*array_record*")))
-        stored = tfds.builder_from_directory(self.path).as_data_source(split=split, decoders=decoders)
+        try:
+            stored = tfds.builder_from_directory(self.path).as_data_source(split=split, decoders=decoders)
+        except Exception as error:  # TFDS and array_record raise what they like for damaged files
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UserError(f"{self.path} can't be opened ({reason}); build it again with --overwrite") from error
         cores = {} if margins else {record.position: record.core for record in self.records if record.split == split}
         return Tiles(stored, labels, self.path, images, cores)
 

@@ -201,7 +201,8 @@ class Checkpoints:
 
     def _read(self, step: int, **arguments: Any) -> Any:
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**arguments))
+            with silent_threads():
+                return self._manager.restore(step, args=ocp.args.Composite(**arguments))
         except Exception as error:  # Orbax and TensorStore raise whatever the damaged file led them to
             raise self._damaged(step, str(error)) from error
 
