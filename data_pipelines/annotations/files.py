@@ -3,7 +3,6 @@
 import gzip
 import io
 import zipfile
-import zlib
 from pathlib import Path
 
 from crcfp_jax.common.errors import UserError
@@ -32,10 +31,14 @@ def read_annotations(path: Path) -> AnnotationFile:
                 content = file.read(LARGEST + 1)
         elif content.startswith(ZIP_MAGIC):  # as QuPath compresses
             content = _only_member(path, content)
-    except (EOFError, RuntimeError, NotImplementedError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is truncated or damaged ({error}): copy it again") from error
+    except (UserError, MemoryError):
+        raise
     except OSError as error:
+        if isinstance(error, gzip.BadGzipFile):
+            raise _damaged(path, error) from error
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
+    except Exception as error:  # gzip and zipfile raise what they like for damaged bytes
+        raise _damaged(path, error) from error
     if len(content) > LARGEST:
         raise UserError(f"{path} unpacks to more than {LARGEST >> 20} MiB; it was not read")
     if not content.strip():
@@ -47,6 +50,10 @@ def read_annotations(path: Path) -> AnnotationFile:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not in UTF-8: export it again from QuPath as GeoJSON") from error
     return parse_geojson(path, text)
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is truncated or damaged ({error}): copy it again")
 
 
 def _only_member(path: Path, content: bytes) -> bytes:

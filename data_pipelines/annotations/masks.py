@@ -1,6 +1,5 @@
 """Mask images of every kind: class codes, 0 and 255, palettes, colours, numbers of objects."""
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,9 +22,6 @@ BLOCK = 2**20  # pixels looked at together
 KEEPING = (1, 2, 3, 4, 5, 8, 32946, 32773, 34925, 50000)
 GREY, PALETTE, COLOURS = ("MINISBLACK", "MINISWHITE"), "PALETTE", "RGB"  # pixels of TIFF
 SAVE = "save it as a PNG of one channel, grey or with a palette"
-
-# What tifffile logs of odd files either doesn't matter here or is told as an error.
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 Values = Integer[np.ndarray, "h w"]
 
@@ -137,7 +133,7 @@ def _read_tiff(path: Path) -> tuple[Values, bool]:
 def _check_kind(path: Path, file: tifffile.TiffFile, page: tifffile.TiffPage) -> str:
     """The kind of a page's pixels; UserError for one that no mask has, before it is decoded."""
     if page.compression not in KEEPING:
-        name = getattr(page.compression, "name", page.compression)
+        name = getattr(page.compression, "name", str(page.compression)[:40])
         raise UserError(f"{path} is compressed as {name}, which may alter the values of a mask: {SAVE}")
     images = sum(other.shaped == page.shaped for other in page_chain(path, file))
     if images > 1 or page.imagedepth > 1 or (file.is_imagej and int(file.imagej_metadata.get("images", 1)) > 1):

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -22,7 +21,7 @@ from data_pipelines.reading.pixels import (
     lay_on_white,
     to_8_bit,
 )
-from data_pipelines.reading.slide import Slide, check_size, described_size, one_line, pixel_size, too_large
+from data_pipelines.reading.slide import INSTALL, Slide, check_size, described_size, one_line, pixel_size, too_large
 
 FORMATS = ("PNG", "JPEG", "BMP")
 BIT_DEPTH, COLOUR_TYPE = 24, 25  # bytes of a PNG
@@ -114,7 +113,11 @@ def _convert(image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str,
 
 def _decode_deep(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
     """A PNG of 16-bit colour as RGB, and notes."""
-    decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        import imagecodecs  # OpenCV would print libpng's warnings, and take the rows that a damaged file lacks as black
+    except ImportError as error:
+        raise UserError(f"{path}: 16-bit colour needs a missing package ({error}): {INSTALL}") from error
+    decoded = imagecodecs.png_decode(path.read_bytes())
     bits = depth(int(decoded[..., :3].max(initial=0)))
     transparent = decoded.shape[2] == 4
     alpha_bits = depth(int(decoded[..., 3].max(initial=0))) if transparent else 16
@@ -122,7 +125,7 @@ def _decode_deep(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...
 
     def band(top: int, bottom: int) -> UInt8[np.ndarray, "_ w 3"]:
         rows = decoded[top:bottom]
-        colour = to_8_bit(rows[..., 2::-1], bits)  # OpenCV's order is blue, green, red
+        colour = to_8_bit(rows[..., :3], bits)
         return lay_on_white(colour, to_8_bit(rows[..., 3], alpha_bits)) if transparent else colour
 
     notes = (*((LAID_ON_WHITE,) if laid else ()), deep(bits))

@@ -1,5 +1,6 @@
 """What every reader gives: a slide or picture as 8-bit RGB, read by regions."""
 
+import logging
 import math
 import re
 from abc import ABC, abstractmethod
@@ -13,12 +14,17 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import check_regular, describe_os_error
 from crcfp_jax.common.pixel_size import PLAUSIBLE
 
+# What they log of odd files either doesn't matter here or is told as an error.
+for library in ("tifffile", "imagecodecs"):
+    logging.getLogger(library).setLevel(logging.CRITICAL)
+
 PNG_MAGIC = b"\x89PNG"
 BMP_MAGIC = b"BM"
 LARGEST = 2**27  # pixels held at once: 0.4 GB as RGB, 1 GB while they are decoded
 ADVICE = (
     "convert it to a tiled pyramidal TIFF, e.g. with `vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg`"
 )
+LONGEST_REASON = 200  # characters of a library's words; tifffile quotes all values of a damaged tag
 AGAIN = "the file is damaged, copy it again"
 INSTALL = "pip install 'crcfp-jax[slides]' (or ./launch.sh install slides)"
 
@@ -109,8 +115,9 @@ class Slide(ABC):
 
 
 def one_line(error: Exception) -> str:
-    """An error's message as one line; its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """An error's message as one line, shortened; its type where it has none."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + " ..."
 
 
 def pixel_size(microns_y: float | None, microns_x: float | None) -> tuple[float | None, tuple[str, ...]]:

@@ -1,6 +1,5 @@
 """TIFF of no vendor: stripped or tiled, pyramids, BigTIFF, OME-TIFF; only the segments that a region needs."""
 
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -23,9 +22,6 @@ LARGEST_PART = 2**29  # bytes of a segment; while it is decoded, some three time
 PART = 2**20  # bytes of uncompressed rows read at once
 LOOKED_AT = 64  # parts of a picture, for the greatest value in it
 JPEG = (6, 7, 34892, 33007)  # the compressions whose segments share tables
-
-# What tifffile logs of odd files either doesn't matter here or is told as an error.
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 class TiffSlide(Slide):
