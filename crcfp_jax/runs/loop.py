@@ -11,6 +11,7 @@ from crcfp_jax.common.files import write_json_atomic
 from crcfp_jax.common.progress import progress_bar
 from crcfp_jax.doctor.folder import write_report
 from crcfp_jax.runs.checkpoint import Checkpoints
+from crcfp_jax.runs.host_memory import KeptMemory
 from crcfp_jax.runs.interruption import Interrupted, stop_requests
 from crcfp_jax.runs.metric_writer import MetricWriter
 from crcfp_jax.runs.monitor import Monitor
@@ -86,6 +87,7 @@ class Trainer:
             total=total,
             last_good=self._last_good,
         )
+        memory = KeptMemory()
         with writer, progress, stop_requests() as stop_requested:
             for note in self.notes:
                 progress.message(note)
@@ -95,6 +97,7 @@ class Trainer:
                 self.state, metrics = self.step(self.state, batch, self.key)
                 step += 1
                 monitor.add(step, metrics)
+                memory.bound()
                 stop = stop_requested(step)
                 evaluated = bool(self.parts.split.validation) and _due(step, self.config.evaluation.every, total)
                 pictured = step % train.picture_every == 0

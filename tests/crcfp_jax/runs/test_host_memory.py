@@ -36,3 +36,27 @@ def test_memory_is_taken_from_the_system_once(platforms, kept):
     pages = 2**27 // os.sysconf("SC_PAGE_SIZE")
     for count in map(int, done.stdout.split()):  # again, and in another thread
         assert count < 100 if kept else count > 0.9 * pages
+
+
+BOUND = """
+from crcfp_jax.runs import host_memory
+host_memory.keep_freed_memory()
+import numpy as np
+host_memory.GROWTH = 2**26
+memory = host_memory.KeptMemory()
+print(memory.bound(), memory.bound())
+most = host_memory._resident()
+holes = [np.ones(2**25) for _ in range(8)]  # 256 MB each
+pins = [bytes(2**20) for _ in range(8)]
+del holes
+before = host_memory._resident()
+print(memory.bound(), memory.bound())
+print(before - host_memory._resident() > 7 * 2**28, host_memory._resident() < most + 2**26)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_what_is_kept_is_bounded():
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": ""}
+    done = subprocess.run([sys.executable, "-c", BOUND], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "True", "False", "True", "True"]
