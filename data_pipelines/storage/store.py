@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from rich.console import Console
 from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+from tensorflow_datasets.proto import tf_example_pb2
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import link_or_copy
@@ -212,9 +213,14 @@ class _Writer(tfds.core.ExampleWriter):
         self._builder.current_file = Path(path).name
         stored = self._builder.stored.get(self._builder.current.key)
         if stored is None:
-            return super().write(path, examples)
+            return super().write(path, ((key, _in_order(example)) for key, example in examples))
         link_or_copy(stored.file, Path(path))
         return None
+
+
+def _in_order(example: bytes) -> bytes:
+    """A serialised example with its features by name; as TFDS gives it they are in another order in every process."""
+    return tf_example_pb2.Example.FromString(example).SerializeToString(deterministic=True)
 
 
 def store(

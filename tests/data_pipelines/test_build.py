@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from data_pipelines.build import build, main
 from data_pipelines.data_set import open_data_set
 from data_pipelines.recipes import FoundSources, Recipe, Source, Tile
 from data_pipelines.units import Splits, Unit
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -256,3 +259,18 @@ def test_contract_of_tiles(tmp_path):
     with pytest.raises(ValueError, match=r"label uint8 \(3, 2\) is not uint8 \[2, 3\]"):
         _store(tmp_path, _tile("odd", np.zeros((3, 2), np.uint8)))
     assert not list((tmp_path / "data").glob("own/*"))
+
+
+def test_two_processes_store_the_same_bytes(tmp_path):
+    """A message's map has another order in every process."""
+    program = (
+        "import sys; from fake_tiles import build_stored, noise; from pathlib import Path; "
+        "build_stored(Path(sys.argv[1]), noise(9))"
+    )
+    contents = []
+    for name in ("a", "b", "c"):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])}
+        subprocess.run([sys.executable, "-c", program, tmp_path / name], env=environment, check=True)
+        folder = tmp_path / name / "tiny"
+        contents.append({path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+    assert contents[0] == contents[1] == contents[2] and len(contents[0]) > 5
