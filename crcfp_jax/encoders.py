@@ -3,14 +3,13 @@
 python -m crcfp_jax.encoders [--side 224] [NAME ...]
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from crcfp_jax.common.command import run_main
+from crcfp_jax.common.command import ArgumentParser, run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.progress import Display
 from crcfp_jax.models.encoders.registry import PRESETS, crop_step, find_family, find_preset, usual_stride
@@ -116,7 +115,7 @@ def costs(names: Sequence[str], side: int, told: Callable[[str], None]) -> Table
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m crcfp_jax.encoders",
         description="Lists the published encoders that --config.model.preset=NAME starts from.",
         allow_abbrev=False,

@@ -3,11 +3,10 @@
 python -m crcfp_jax.evaluate --workdir W [--split test|validation]
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from crcfp_jax.common.command import run_main
+from crcfp_jax.common.command import ArgumentParser, run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json
 from crcfp_jax.common.progress import progress_bar
@@ -19,7 +18,7 @@ from crcfp_jax.runs.versions import versions
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates a finished run again and compares with its result.json."""
-    parser = argparse.ArgumentParser(prog="python -m crcfp_jax.evaluate", description=main.__doc__)
+    parser = ArgumentParser(prog="python -m crcfp_jax.evaluate", description=main.__doc__)
     parser.add_argument("--workdir", type=Path, required=True, help="run folder")
     parser.add_argument("--split", choices=("test", "validation"), default="test")
     options = parser.parse_args(arguments)

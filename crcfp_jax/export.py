@@ -3,7 +3,6 @@
 python -m crcfp_jax.export --workdir W --output M [--onnx] [--licence TEXT] [--overwrite]
 """
 
-import argparse
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 
 import jax
 
-from crcfp_jax.common.command import run_main
+from crcfp_jax.common.command import ArgumentParser, run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import check_space, read_json, user_error_on_write, write_atomic, write_json_atomic
 from crcfp_jax.common.lock import Lock
@@ -142,7 +141,7 @@ def check_packages() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exports a run and prints how well the written forms agree with the network."""
-    parser = argparse.ArgumentParser(prog="python -m crcfp_jax.export", description=main.__doc__)
+    parser = ArgumentParser(prog="python -m crcfp_jax.export", description=main.__doc__)
     parser.add_argument("--workdir", type=Path, required=True, help="folder of a finished run")
     parser.add_argument("--output", type=Path, required=True, help="model folder to make")
     parser.add_argument("--onnx", action="store_true", help="add an ONNX file (needs the extra 'onnx')")

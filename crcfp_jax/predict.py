@@ -3,12 +3,11 @@
 python -m crcfp_jax.predict --model M --output O INPUT...
 """
 
-import argparse
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from crcfp_jax.common.command import run_main
+from crcfp_jax.common.command import ArgumentParser, run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.slides.formats import FORMATS, default_formats
 from crcfp_jax.slides.options import LEAST_AREA, parse_formats
@@ -22,9 +21,9 @@ PACKAGES = {
 }
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m crcfp_jax.predict",
         description="Segments images and whole slides. Finished inputs are skipped: the same command goes on.",
     )

@@ -4,7 +4,6 @@ The data set is built in a hidden folder beside its place and moved there whole 
 place is finished; an older one stays until then. What a killed build left behind is removed by the next one.
 """
 
-import argparse
 import dataclasses
 import os
 import re
@@ -12,12 +11,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from crcfp_jax.common.command import run_main
+from crcfp_jax.common.command import ArgumentParser, run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error
 from crcfp_jax.common.lock import Lock
@@ -258,19 +257,12 @@ def _print_tiles(data_set: DataSet, console: Console) -> None:
     console.print(shares)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells a fault in one line, as every command does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"command line: {message}; see {self.prog} --help")
-
-
 def _literal(text: str) -> str:
     return text.replace("%", "%%")  # which argparse would take for a format
 
 
-def _make_parser() -> _Parser:
-    parser = _Parser(prog="python -m data_pipelines.build", description="Prepares a data set once.")
+def _make_parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="python -m data_pipelines.build", description="Prepares a data set once.")
     names = parser.add_subparsers(dest="recipe", metavar="NAME", required=True, help="a data set, before its flags:")
     for name, recipe in all_recipes().items():
         flags = names.add_parser(name, help=_literal(recipe.description), description=recipe.description)

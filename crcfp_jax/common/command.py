@@ -3,6 +3,7 @@
 One plain line where the user can mend it, a traceback for a defect.
 """
 
+import argparse
 import inspect
 import io
 import itertools
@@ -112,6 +113,22 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _shortened(text: str, length: int = 300) -> str:
     text = " ".join(text.split())
     return text if len(text) <= length else text[: length - 3] + "..."
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Tells a fault of the command line in one line, as every fault is told."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UserError."""
+        raise UserError(f"command line: {message}; see {self.prog} --help")
+
+
+def comma_separated(text: str) -> list[str]:
+    """The words of an argument, each once; for `type` of an argument that takes several."""
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise argparse.ArgumentTypeError("is empty")
+    return words
 
 
 def parse_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:

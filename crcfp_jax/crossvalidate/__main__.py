@@ -9,23 +9,9 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from crcfp_jax.common.command import run_main
-from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.command import ArgumentParser, comma_separated, run_main
 from crcfp_jax.crossvalidate.plan import Plan, choose_methods, read_settings
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"command line: {message}")
-
-
-def _names(text: str) -> list[str]:
-    names = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not names:
-        raise argparse.ArgumentTypeError("is empty")
-    return names
 
 
 def _whole(least: int, what: str):
@@ -37,9 +23,9 @@ def _whole(least: int, what: str):
     return read
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> ArgumentParser:
     """The command line of `python -m crcfp_jax.crossvalidate`."""
-    parser = _Parser(
+    parser = ArgumentParser(
         prog="python -m crcfp_jax.crossvalidate",
         description="Deals the annotated patients out into folds, trains each method without one fold after the other, "
         "tests it on that, and writes crossvalidation.md and crossvalidation.json into V. Finished runs are skipped, "
@@ -49,7 +35,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", required=True, metavar="C", help="config file, e.g. configs/own.py")
     parser.add_argument("--workdir", type=Path, required=True, metavar="V", help="folder of the cross-validation")
-    parser.add_argument("--methods", type=_names, metavar="A,B", help="to compare; default: the config's own alone")
+    parser.add_argument(
+        "--methods", type=comma_separated, metavar="A,B", help="to compare; default: the config's own alone"
+    )
     folds = "default 5, or one a patient where there are fewer"
     parser.add_argument("--folds", type=_whole(2, "a number of folds"), metavar="N", help=folds)
     parser.add_argument("--seed", type=_whole(0, "a seed"), default=1, help="of folds and runs; default %(default)s")

@@ -3,13 +3,12 @@
 python -m crcfp_jax.figures W [W ...] --output F [--only negatives,clusters] [--fraction 1/8] [--seed 1]
 """
 
-import argparse
 import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from crcfp_jax.common.command import run_main
+from crcfp_jax.common.command import ArgumentParser, run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.figures.runs import MissingRuns, compare, find_runs
 
@@ -47,7 +46,7 @@ def check_packages(names: Sequence[str], find: Callable[[str], object] = importl
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draws the paper's figures from finished runs; docs/figures.md says what each of them shows."""
-    parser = argparse.ArgumentParser(prog="python -m crcfp_jax.figures", description=main.__doc__)
+    parser = ArgumentParser(prog="python -m crcfp_jax.figures", description=main.__doc__)
     parser.add_argument("paths", nargs="+", type=Path, metavar="W", help="folder of a grid (crcfp_jax.tables) or run")
     parser.add_argument("--output", type=Path, required=True, metavar="F", help="folder for the figures")
     parser.add_argument("--only", metavar="NAME,...", help=f"some of {', '.join(FIGURES)}")

@@ -3,16 +3,15 @@
 python -m crcfp_jax.review W
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from crcfp_jax.common.command import run_main
+from crcfp_jax.common.command import ArgumentParser, run_main
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the page and says where it is."""
-    parser = argparse.ArgumentParser(prog="python -m crcfp_jax.review", description=__doc__.partition("\n")[0])
+    parser = ArgumentParser(prog="python -m crcfp_jax.review", description=__doc__.partition("\n")[0])
     parser.add_argument("workdir", type=Path, metavar="W", help="folder of a finished run")
     given = parser.parse_args(arguments)
     from crcfp_jax.review.write import write_review

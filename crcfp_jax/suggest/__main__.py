@@ -3,21 +3,20 @@
 python -m crcfp_jax.suggest --model M --output S INPUT... [--regions 10]
 """
 
-import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from crcfp_jax.common.command import run_main
+from crcfp_jax.common.command import ArgumentParser, run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.predict import check_packages
 
 LARGEST = 50  # regions
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m crcfp_jax.suggest",
         description="Ranks places of slides that a model is unsure of and that are unlike what it knows.",
     )

@@ -9,35 +9,22 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from crcfp_jax.common.command import run_main
+from crcfp_jax.common.command import ArgumentParser, comma_separated, run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.tables.definitions import ALIASES, DATA, SCALES, SYSTEMS, TABLES
 from crcfp_jax.tables.grid import Grid, choose_fractions, choose_systems, make_runs, read_settings
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"command line: {message}")
-
-
-def _words(text: str) -> list[str]:
-    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not words:
-        raise argparse.ArgumentTypeError("is empty")
-    return words
-
-
 def _fractions(text: str) -> list[str]:
-    for word in (words := _words(text)):
+    for word in (words := comma_separated(text)):
         if not re.fullmatch(r"[1-9]\d*/[1-9]\d*", word):
             raise argparse.ArgumentTypeError(f"{word!r} is not a fraction: write it as 1/8")
     return words
 
 
 def _seeds(text: str) -> list[int]:
-    for word in (words := _words(text)):
+    for word in (words := comma_separated(text)):
         if not word.isascii() or not word.isdigit():
             raise argparse.ArgumentTypeError(f"{word!r} is not a seed: give numbers from 0, e.g. 1,2,3")
     return list(dict.fromkeys(map(int, words)))
@@ -50,10 +37,10 @@ def _shard(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> ArgumentParser:
     """The command line of `python -m crcfp_jax.tables`."""
     tables = "; ".join(f"{number}: {table.title}" for number, table in TABLES.items())
-    parser = _Parser(
+    parser = ArgumentParser(
         prog="python -m crcfp_jax.tables",
         description="Runs the grid behind a table (1 to 6: the paper's) and writes table.md and table.csv into W. "
         "Finished runs are skipped, interrupted ones resumed, failed ones tried again.",
@@ -64,7 +51,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--workdir", type=Path, required=True, metavar="W", help="folder of the grid")
     parser.add_argument("--data", choices=DATA, help="data set; by default the table's own")
     parser.add_argument("--scale", choices=SCALES, default="full", help="full: the paper's; default %(default)s")
-    parser.add_argument("--methods", type=_words, metavar="A,B", help=f"some of {', '.join([*SYSTEMS, *ALIASES])}")
+    parser.add_argument(
+        "--methods", type=comma_separated, metavar="A,B", help=f"some of {', '.join([*SYSTEMS, *ALIASES])}"
+    )
     parser.add_argument("--fractions", type=_fractions, metavar="1/8,1/4", help="shares of the labels, for all systems")
     parser.add_argument("--seeds", type=_seeds, default=[1, 2, 3], metavar="1,2,3", help="default 1,2,3")
     parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="do the I-th of N equal parts")
