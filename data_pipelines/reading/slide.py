@@ -20,6 +20,7 @@ for library in ("tifffile", "imagecodecs"):
 
 PNG_MAGIC = b"\x89PNG"
 BMP_MAGIC = b"BM"
+LARGEST_SLIDE = 10**11  # pixels; a slide of 26 x 76 mm at 0.15 µm per pixel has 9 x 10^10. Damage can say any number
 LARGEST = 2**27  # pixels held at once: 0.4 GB as RGB, 1 GB while they are decoded
 ADVICE = (
     "convert it to a tiled pyramidal TIFF, e.g. with `vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg`"
@@ -56,7 +57,16 @@ class Slide(ABC):
         levels: height, width of each, the largest first.
         microns_per_pixel: of the largest level; None: the file doesn't say.
         notes: what is read otherwise than it is stored, a short clause each.
+
+        Raises:
+            UserError: more pixels than any slide has, which would be looked at for days.
         """
+        height, width = levels[0]
+        if height * width > LARGEST_SLIDE:
+            raise UserError(
+                f"{path} says that it has {width} x {height} pixels, more than any slide has ({LARGEST_SLIDE:.0e}): "
+                "if that is so, cut it into parts, or save it at a larger pixel size"
+            )
         self.path = path
         self.levels = levels
         self.microns_per_pixel = microns_per_pixel

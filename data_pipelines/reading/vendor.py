@@ -146,7 +146,11 @@ def open_vendor(path: Path) -> "VendorSlide | None":
     if known is None:
         _idle.append(reader)
         return None
-    return VendorSlide(path, reader, known)
+    try:
+        return VendorSlide(path, reader, known)
+    except UserError:
+        reader.end()
+        raise
 
 
 class VendorSlide(Slide):

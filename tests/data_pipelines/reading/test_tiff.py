@@ -1,5 +1,7 @@
 """TIFF of every layout and kind, region by region against what was written."""
 
+import struct
+
 import numpy as np
 import pytest
 import tifffile
@@ -310,6 +312,22 @@ def test_a_chain_of_pages_without_end(tmp_path, target):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"a.tif is damaged \(its chain of images is a circle\): copy it again"):
         open_slide(path)
+
+
+def test_a_sparse_picture_of_a_million_pixels_square(tmp_path):
+    """92 kB that say so; each of its 3,844 tiles is absent, which is white."""
+    side, tile = 10**6, 16384
+    count = (-(-side // tile)) ** 2
+    place = 8 + 2 + 12 * 10 + 4
+    entries = [
+        (256, 4, 1, side), (257, 4, 1, side), (258, 3, 3, place), (259, 3, 1, 8), (262, 3, 1, 2), (277, 3, 1, 3),
+        (322, 4, 1, tile), (323, 4, 1, tile), (324, 4, count, place + 6), (325, 4, count, place + 6 + 4 * count),
+    ]  # fmt: skip
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + struct.pack("<3H", 8, 8, 8)
+    (tmp_path / "a.tif").write_bytes(head + bytes(8 * count))
+    with pytest.raises(UserError, match=r"a\.tif says that it has 1000000 x 1000000 pixels, more than any slide has"):
+        open_slide(tmp_path / "a.tif")
 
 
 def test_a_strip_too_large_to_be_held(tmp_path, monkeypatch):
