@@ -197,7 +197,10 @@ class Checkpoints:
 
     def config(self, step: int) -> dict:
         """Reads the settings that a checkpoint was written with."""
-        return self._read(step, config=ocp.args.JsonRestore())["config"]["config"]
+        found = self._read(step, config=ocp.args.JsonRestore())["config"]
+        if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
+            raise self._damaged(step, "its item 'config' holds no settings")
+        return found["config"]
 
     def _read(self, step: int, **arguments: Any) -> Any:
         try:
@@ -207,9 +210,12 @@ class Checkpoints:
             raise self._damaged(step, str(error)) from error
 
     def _check(self, step: int, items: Any, names: tuple[str, ...]) -> None:
+        stored = items["config"].get("digest") if isinstance(items["config"], dict) else None
+        if not isinstance(stored, dict):
+            raise self._damaged(step, "its item 'config' holds no check sums")
         for name in names:
             found = digest_json(items[name]) if name == "data" else digest(items[name])
-            if found != items["config"]["digest"][name]:
+            if found != stored.get(name):
                 raise self._damaged(step, f"the check sum of its item {name!r} differs")
 
     def _damaged(self, step: int, reason: str) -> UserError:

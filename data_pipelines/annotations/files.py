@@ -10,6 +10,7 @@ from crcfp_jax.common.files import describe_os_error, read_bytes
 from data_pipelines.annotations.geojson import parse_geojson
 from data_pipelines.annotations.model import AnnotationFile
 from data_pipelines.annotations.xml import parse_xml
+from data_pipelines.reading.slide import one_line
 
 ANNOTATION_SUFFIXES = (".geojson.gz", ".json.gz", ".xml.gz", ".zip", ".geojson", ".json", ".xml")
 GZIP_MAGIC, ZIP_MAGIC = b"\x1f\x8b", b"PK\x03\x04"
@@ -53,7 +54,7 @@ def read_annotations(path: Path) -> AnnotationFile:
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is truncated or damaged ({error}): copy it again")
+    return UserError(f"{path} is truncated or damaged ({one_line(error)}): copy it again")
 
 
 def _only_member(path: Path, content: bytes) -> bytes:

@@ -117,13 +117,13 @@ def _read_tiff(path: Path) -> tuple[Values, bool]:
             kind, planes = _check_kind(path, file, page), page.planarconfig == 2 and page.samplesperpixel > 1
             _check_whole(path, file, page)
             pixels = page.asarray()
+        if kind == COLOURS:
+            return _colours(np.moveaxis(pixels, 0, -1) if planes else pixels), True
+        pixels = pixels.reshape(page.imagelength, page.imagewidth)
     except UserError:
         raise
     except Exception as error:  # tifffile and the codecs raise what they like for damaged bytes
         raise UserError(f"{path} cannot be read as TIFF ({one_line(error)}): copy it again") from error
-    if kind == COLOURS:
-        return _colours(np.moveaxis(pixels, 0, -1) if planes else pixels), True
-    pixels = pixels.reshape(page.imagelength, page.imagewidth)
     pixels = pixels.astype(np.uint8) if pixels.dtype == bool else pixels
     if pixels.min(initial=0) < 0:
         raise UserError(f"{path} holds negative values ({pixels.min()}): {SAVE}")
