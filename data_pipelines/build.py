@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from crcfp_jax.common.command import ArgumentParser, run_main
 from crcfp_jax.common.errors import UserError
@@ -250,7 +250,7 @@ def _print_tiles(data_set: DataSet, console: Console) -> None:
         lines.append(f"{split} tiles per hospital: {', '.join(tiles)}")
     console.print(table)
     console.print("\n".join(lines))
-    shares = Table("class", *data_set.pixels, title="share of the annotated pixels, %")
+    shares = Table(Column("class", overflow="fold"), *data_set.pixels, title="share of the annotated pixels, %")
     for label, info in enumerate(data_set.classes):
         row = (100 * counts[label] / max(1, sum(counts)) for counts in data_set.pixels.values())
         shares.add_row(info.name, *(f"{share:.2f}" for share in row))

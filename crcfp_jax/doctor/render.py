@@ -89,7 +89,7 @@ def _rich_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     table = Table(
         title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=0
     )
-    table.add_column(header[0])
+    table.add_column(header[0], overflow="fold")
     for name in header[1:]:
         table.add_column(name, justify="right", no_wrap=True)
     for label, *figures in rows:

@@ -16,7 +16,7 @@ def result_table(result: Mapping[str, Any], classes: Sequence[ClassInfo] = (), *
     colours = {info.name: info.colour for info in classes}
     caption = f"all in percent; accuracy {_figure(result['accuracy'])}"
     table = Table(title=title or None, caption=caption, show_footer=True)
-    table.add_column("class", footer="mean")
+    table.add_column("class", footer="mean", overflow="fold")
     for name, mean in (("IoU", "mean_iou"), ("Dice", "mean_dice"), ("precision", None), ("recall", None)):
         table.add_column(name, justify="right", footer=_figure(result[mean]) if mean else "")
     total = sum(row["support"] for row in result["per_class"].values())

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from crcfp_jax.common.classes import ClassInfo
@@ -148,9 +148,11 @@ class Summary:
         rows = [row for row in self._rows if row.result is not None]
         if not rows:
             return
-        table = Table("input", "pixels", "µm/px", "tissue", box=None, header_style="bold", pad_edge=False)
+        table = Table(
+            Column("input", overflow="fold"), "pixels", "µm/px", "tissue", box=None, header_style="bold", pad_edge=False
+        )
         for name in (*(info.name for info in self._classes), "mm²", "time"):
-            table.add_column(Text(name), justify="right")
+            table.add_column(Text(name), justify="right", overflow="fold")
         for row in rows[:MOST_ROWS]:
             result = row.result
             height, width = result["input"]["size"]

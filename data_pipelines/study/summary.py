@@ -30,7 +30,7 @@ def _image_table(data_set: DataSet) -> Table:
     table = Table(title=f"{data_set.name}: images", box=None, header_style="bold", pad_edge=False)
     for name in ("image", "part", "patient", "pixels", "µm/px", "annotated mm²", "regions", "tiles", "unlabelled"):
         left = name in ("image", "part", "patient")
-        table.add_column(name, justify="left" if left else "right", no_wrap=not left)
+        table.add_column(name, justify="left" if left else "right", no_wrap=not left, overflow="fold")
     labelled = Counter(record.image for record in data_set.records if record.annotated)
     unlabelled = Counter(record.image for record in data_set.records if not record.annotated)
     for number, (name, image) in enumerate(data_set.images.items()):
@@ -54,7 +54,7 @@ def _image_table(data_set: DataSet) -> Table:
 
 def _class_table(data_set: DataSet) -> Table:
     table = Table(title="annotated for training", box=None, header_style="bold", pad_edge=False)
-    table.add_column("class")
+    table.add_column("class", overflow="fold")
     for name in ("mm²", "share", "regions", "images", "patients"):
         table.add_column(name, justify="right")
     images = [image for image in data_set.images.values() if image.role == "annotated"]
