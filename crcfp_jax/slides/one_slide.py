@@ -122,6 +122,7 @@ def _describe_result(
     return {
         "input": {
             "size": list(plan.slide.size),
+            "origin": list(plan.slide.origin),
             "microns_per_pixel": plan.microns_per_pixel,
             "notes": [*plan.slide.notes, *caveats(plan, card, options)],
         },

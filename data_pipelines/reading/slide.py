@@ -51,12 +51,14 @@ class Slide(ABC):
         levels: tuple[tuple[int, int], ...],
         microns_per_pixel: float | None,
         notes: tuple[str, ...],
+        origin: tuple[int, int] = (0, 0),
     ):
         """Args:
         path: of the file.
         levels: height, width of each, the largest first.
         microns_per_pixel: of the largest level; None: the file doesn't say.
         notes: what is read otherwise than it is stored, a short clause each.
+        origin: top, left of the slide on a larger canvas, which programs that know no bounds of it count from.
 
         Raises:
             UserError: more pixels than any slide has, which would be looked at for days.
@@ -71,6 +73,7 @@ class Slide(ABC):
         self.levels = levels
         self.microns_per_pixel = microns_per_pixel
         self.notes = notes
+        self.origin = origin
 
     @property
     def size(self) -> tuple[int, int]:

@@ -158,7 +158,8 @@ class VendorSlide(Slide):
 
     def __init__(self, path: Path, reader: ReaderProcess, known: dict[str, Any]):
         levels = tuple((height, width) for height, width in known["levels"])
-        super().__init__(path, levels, known["microns_per_pixel"], tuple(known["notes"]))
+        origin = (known["origin"][0], known["origin"][1])
+        super().__init__(path, levels, known["microns_per_pixel"], tuple(known["notes"]), origin)
         self._reader = reader
 
     def _read(self, level: int, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:

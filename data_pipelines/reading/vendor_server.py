@@ -53,7 +53,9 @@ class OpenSlideFile:
             sizes = [(max(1, round(height / n)), max(1, round(width / n))) for n in self._downsamples]
         microns_y, microns_x = (_number(properties.get(name)) for name in ("openslide.mpp-y", "openslide.mpp-x"))
         microns_per_pixel, notes = pixel_size(microns_y, microns_x)
-        self.known = {"levels": sizes, "microns_per_pixel": microns_per_pixel, "notes": notes}  # see `Slide`
+        self.known = {  # see `Slide`
+            "levels": sizes, "microns_per_pixel": microns_per_pixel, "notes": notes, "origin": self._origin,
+        }  # fmt: skip
 
     def read(self, level: int, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
         """A region within a level; safe from several threads at once."""

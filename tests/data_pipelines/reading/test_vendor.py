@@ -87,6 +87,7 @@ def test_an_empty_canvas_is_cropped_to_what_was_scanned(tmp_path):
         file.write(pixels[::2, ::2], **settings)
     with open_slide(tmp_path / "a.scn") as slide:
         assert slide.levels == ((256, 512), (128, 256)) and slide.microns_per_pixel == pytest.approx(0.5)
+        assert slide.origin == (400, 200)  # of 500 nm each: 200 µm and 100 µm
         np.testing.assert_array_equal(slide.read(0, 0, 0, 256, 512), pixels)
         np.testing.assert_array_equal(slide.read(1, 3, 5, 60, 70), pixels[6:126:2, 10:150:2])
 
