@@ -1,11 +1,16 @@
 """Data parallelism: one per-replica step, run over every device of every process."""
 
 import os
-from collections.abc import Callable, Mapping
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
@@ -13,6 +18,9 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.training.state import TrainState
 
 AXIS = "data"
+_LONGEST = 128  # bytes of a process's name
+_CLOSED = re.compile("Connection (closed|reset) by peer|Broken pipe")
+LOST = 30  # seconds without a sign of life, after which a process is given up and the others end
 Batch = Mapping[str, Any]
 Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 
@@ -34,12 +42,61 @@ def start_processes() -> None:
             if not value.isdecimal():
                 raise UserError(f"{name}={value!r} is not a number")
         # Inside Slurm, JAX would otherwise leave this process one GPU only.
-        jax.distributed.initialize(coordinator, int(count), int(index), cluster_detection_method="deactivate")
+        options = {"cluster_detection_method": "deactivate", "heartbeat_timeout_seconds": LOST}
+        jax.distributed.initialize(coordinator, int(count), int(index), **options)
     elif any(values):
         missing = ", ".join(name for name, value in zip(names, values, strict=True) if not value)
         raise UserError(f"{missing} not set: a run of several processes needs all of {', '.join(names)}")
     elif os.environ.get("CRCFP_DISTRIBUTED") == "auto":
-        jax.distributed.initialize()
+        jax.distributed.initialize(heartbeat_timeout_seconds=LOST)
+
+
+@contextmanager
+def told_of_lost_processes() -> Iterator[None]:
+    """Tells of a process of a run of several that ends while the others are in the block.
+
+    Without it these see a connection that was closed. Where they wait for it instead, as GPUs do, or where the first
+    process has ended, JAX ends them after LOST seconds in words of its own, which name the process.
+
+    Raises:
+        UserError: a process has ended.
+    """
+    if jax.process_count() == 1:
+        yield
+        return
+    names = _process_names()
+    try:
+        yield
+    except Exception as error:  # JaxRuntimeError, or ValueError where a host's function waits for the others
+        if _CLOSED.search(str(error)) is None:
+            raise
+        gone = [number for number, name in enumerate(names) if _has_ended(name)]
+        which = f"process {gone[0]} ({names[gone[0]]})" if gone else "another process"
+        raise UserError(
+            f"{which} of this run of {len(names)} has ended: its output says why; start all of them again, and the run "
+            "goes on from its last checkpoint"
+        ) from error
+
+
+def _process_names() -> list[str]:
+    """Host and number of every process, by its index: 'host:pid'."""
+    own = f"{socket.gethostname()}:{os.getpid()}".encode()[-_LONGEST:]
+    everyone = multihost_utils.process_allgather(np.frombuffer(own.ljust(_LONGEST, b"\0"), np.uint8))
+    return [bytes(row).rstrip(b"\0").decode(errors="replace") for row in np.asarray(everyone)]
+
+
+def _has_ended(name: str) -> bool:
+    """Whether a process of this host is no more; of other hosts nobody can tell here."""
+    host, _, number = name.rpartition(":")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return Path(f"/proc/{number}/stat").exists() and ") Z " in Path(f"/proc/{number}/stat").read_text()
 
 
 def make_mesh() -> Mesh:

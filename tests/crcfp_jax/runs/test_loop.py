@@ -6,31 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from quick_compilation import FLAGS
+from processes import ROOT, TINY_RUN, command, environment
 
 from crcfp_jax.common.files import read_metrics
-
-ROOT = Path(__file__).parents[3]
-CONFIG = Path(__file__).parents[2] / "helpers" / "tiny_run.py"
-
-
-def command(module, *arguments):
-    return [sys.executable, "-m", f"crcfp_jax.{module}", *map(str, arguments)]
-
-
-def environment(devices=1, **extra):
-    """A user's environment: no warnings made errors, no type checks; `devices` CPU devices, quick compilation."""
-    flags = f"--xla_force_host_platform_device_count={devices} {FLAGS}"
-    cache = str(ROOT / ".jax_cache")
-    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": cache} | extra
 
 
 def train(workdir, data_dir, *arguments, devices=1, check=True):
     done = subprocess.run(
-        command("main", "--config", CONFIG, "--workdir", workdir, f"--config.data.dir={data_dir}", *arguments),
+        command("main", "--config", TINY_RUN, "--workdir", workdir, f"--config.data.dir={data_dir}", *arguments),
         cwd=ROOT, env=environment(devices), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     if check:
@@ -91,7 +76,7 @@ def test_evaluate_repeats_the_figures_to_the_pixel(whole_run):
 def start(workdir, data_dir, *arguments):
     """A run in the background, stopped from outside."""
     return subprocess.Popen(
-        command("main", "--config", CONFIG, "--workdir", workdir, f"--config.data.dir={data_dir}", *arguments),
+        command("main", "--config", TINY_RUN, "--workdir", workdir, f"--config.data.dir={data_dir}", *arguments),
         cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -132,7 +117,7 @@ def dying(rename):
     return call
 os.rename, os.replace = dying(os.rename), dying(os.replace)
 from crcfp_jax import main
-sys.argv = ["main", "--config", "{CONFIG}", "--workdir", "{tmp_path / "run"}", "--config.data.dir={data_dir}"]
+sys.argv = ["main", "--config", "{TINY_RUN}", "--workdir", "{tmp_path / "run"}", "--config.data.dir={data_dir}"]
 main.run_main(main.main)
 """
     killed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(), capture_output=True)
@@ -308,7 +293,7 @@ def test_a_full_disk_is_told_before_a_checkpoint_is_begun(data_dir, tmp_path):
 def test_a_checkpoint_that_is_refused_midway_is_told_in_one_line_and_the_run_goes_on(whole_run, data_dir, tmp_path):
     """By a limit on the size of files here; a quota is told by the same library in the same way."""
     stored = [path.stat().st_size for path in (whole_run / "checkpoints").rglob("*") if path.is_file()]
-    words = command("main", "--config", CONFIG, "--workdir", tmp_path / "run", f"--config.data.dir={data_dir}")
+    words = command("main", "--config", TINY_RUN, "--workdir", tmp_path / "run", f"--config.data.dir={data_dir}")
     limited = ["bash", "-c", f'ulimit -f {max(stored) // 2 // 1024}; exec "$@"', "bash", *words]
     without_cache = environment(JAX_ENABLE_COMPILATION_CACHE="false")  # whose files are larger
     done = subprocess.run(limited, cwd=ROOT, env=without_cache, capture_output=True, text=True, timeout=300)
@@ -325,7 +310,7 @@ def test_a_checkpoint_that_is_refused_midway_is_told_in_one_line_and_the_run_goe
 def test_two_processes_agree_with_one(whole_run, data_dir, tmp_path):
     with_two = tmp_path / "two"
     port = 23000 + os.getpid() % 10000
-    arguments = ["--config", CONFIG, "--workdir", with_two, f"--config.data.dir={data_dir}"]
+    arguments = ["--config", TINY_RUN, "--workdir", with_two, f"--config.data.dir={data_dir}"]
     processes = [
         subprocess.Popen(
             command("main", *arguments),
