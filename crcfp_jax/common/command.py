@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import OF_THE_DISK, describe_os_error, is_user_fixable, told_by_a_library
@@ -141,24 +142,37 @@ def parse_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         print(inspect.cleandoc(sys.modules["__main__"].__doc__ or ""), values.get_help(), sep="\n\n")
         print("\n--config.KEY=VALUE changes a setting; crcfp_jax/config.py lists them all.")
         sys.exit(0)
-    _check_config_file(arguments)
+    file = _config_file(arguments)
     try:
         rest = values(["", *arguments])[1:]
     except UserError:
         raise
-    except KeyError as error:  # whose own text is a representation
-        key = " ".join(str(error.args[0]).split())
-        raise UserError(f"command line: unknown key of config: {key}") from error
-    except (flags.Error, AttributeError, TypeError, ValueError, OSError) as error:
-        raise UserError(f"command line: {error}") from error
+    except Exception as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error  # its own is a representation
+        if (line := _line_of(file, error)) is not None:
+            raise UserError(f"{file}, line {line}: {type(error).__name__}: {_shortened(str(text))}") from error
+        if file and isinstance(error, AttributeError) and "get_config" in str(error):
+            raise UserError(f"{file} has no function get_config(), which gives the settings") from error
+        if isinstance(error, KeyError):
+            raise UserError(f"command line: unknown key of config: {text}") from error
+        if isinstance(error, flags.Error | AttributeError | TypeError | ValueError | OSError):
+            raise UserError(f"command line: {text}") from error
+        raise
     if rest:
         raise UserError(f"command line: {rest[0]!r} is not a flag; settings are written --config.key=value")
     if values["config"].value is None:
         raise UserError("command line: --config is missing, e.g. --config configs/quickstart.py")
+    if not isinstance(values["config"].value, ConfigDict):
+        kind = type(values["config"].value).__name__
+        raise UserError(f"{file}: get_config() gives {kind}, not the ConfigDict that crcfp_jax.config.default() gives")
 
 
-def _check_config_file(arguments: Sequence[str]) -> None:
-    """Raises UserError where the file of --config is not there; ml_collections says so later, and at length."""
+def _config_file(arguments: Sequence[str]) -> str:
+    """The file of --config; '' for none.
+
+    Raises:
+        UserError: it is not there; ml_collections says so later, and at length.
+    """
     for word, following in itertools.pairwise([*arguments, ""]):
         flag, _, value = word.partition("=")
         if flag in ("--config", "-config"):
@@ -168,3 +182,16 @@ def _check_config_file(arguments: Sequence[str]) -> None:
                     f"command line: there is no config file {file}: its path counts from the folder you are in, "
                     "e.g. configs/bcss.py"
                 )
+            return file
+    return ""
+
+
+def _line_of(file: str, error: Exception) -> int | None:
+    """The line of a config file that an error comes from; None: from elsewhere."""
+    if not file:
+        return None
+    path = os.path.abspath(file)
+    if isinstance(error, SyntaxError) and error.filename and os.path.abspath(error.filename) == path:
+        return error.lineno or 1
+    places = traceback.extract_tb(error.__traceback__)
+    return next((place.lineno for place in reversed(places) if os.path.abspath(place.filename) == path), None)

@@ -60,6 +60,9 @@ def check(table: Mapping[str, Key], config: ConfigDict) -> None:
     """Raises UserError for the first value that its rule refuses: names key and value, and says what to give."""
     for key, entry in table.items():
         section, _, name = key.rpartition(".")
-        value = (config[section] if section else config)[name]
+        place = config.get(section) if section else config
+        if not isinstance(place, ConfigDict) or name not in place:
+            raise UserError(f"config.{key} is missing: let get_config() begin with crcfp_jax.config.default()")
+        value = place[name]
         if wrong := entry.complaint(value):
             raise UserError(f"config.{key}={value!r} {wrong}")

@@ -4,11 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json, write_json_atomic
+from crcfp_jax.common.json_form import check_form
 from crcfp_jax.crossvalidate.plan import FINAL, Plan
 from crcfp_jax.queue.check import check_settings
 from crcfp_jax.queue.folder import QueueFolder
+
+FORM = {  # of plan.json
+    "config": str, "data": str, "folds": int, "seed": int, "methods": [str], "commands": [str], "patients": [[str]],
+    "classes": [str], "settings": {},
+}  # fmt: skip
 
 
 class CrossValidationFolder(QueueFolder):
@@ -43,9 +48,7 @@ class CrossValidationFolder(QueueFolder):
             UserError: it is missing or damaged.
         """
         stored = read_json(self.plan)
-        keys = {"settings": dict, "methods": list, "commands": list, "patients": list, "classes": list}
-        if not isinstance(stored, dict) or any(not isinstance(stored.get(key), kind) for key, kind in keys.items()):
-            raise UserError(f"{self.plan} describes no cross-validation: delete or restore it")
+        check_form(self.plan, stored, FORM)
         return stored
 
     def add(self, plan: Plan, command: str, description: Mapping[str, Any]) -> None:

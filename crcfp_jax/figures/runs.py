@@ -12,6 +12,7 @@ from crcfp_jax.common.files import read_json
 from crcfp_jax.config import default
 from crcfp_jax.methods.systems.registry import by_rank, find_variant, systems
 from crcfp_jax.runs.settings import check_scheme
+from crcfp_jax.tables.folder import GridFolder
 
 SYSTEMS = tuple(systems())  # in the order in which figures show them
 SUPERVISED = by_rank(supervised=True)  # the first that is there is the reference
@@ -106,10 +107,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
 
 def _run_folders(path: Path) -> list[Path]:
     if (path / "grid.json").is_file():
-        try:
-            return [path / "runs" / entry["name"] for entry in read_json(path / "grid.json")["runs"]]
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{path / 'grid.json'} describes no grid (it has no list of runs): restore it") from error
+        return [path / "runs" / entry["name"] for entry in GridFolder(path).read()["runs"]]
     if (path / "config.json").is_file():
         return [path]
     found = sorted(file.parent for file in path.glob("runs/*/config.json"))

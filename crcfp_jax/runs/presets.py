@@ -6,6 +6,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
+from crcfp_jax.config import check_values
 from crcfp_jax.models.encoders.registry import crop_step, find_family, find_preset, usual_stride
 
 LEARNING_RATE = 0.001  # of AdamW; measured with EfficientNet-Lite0 on GlaS (docs/results/benchmark.md)
@@ -16,9 +17,10 @@ def chosen_config(values: flags.FlagValues) -> ConfigDict:
     """The settings that `command.parse_flags` has read, with its `config.model.preset` put into effect.
 
     Raises:
-        UserError: there is no such preset.
+        UserError: there is no such preset, or a value that can't be used.
     """
     flag = values["config"]
+    check_values(flag.value)
     return apply_preset(flag.value, flag.override_values)
 
 

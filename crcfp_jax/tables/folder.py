@@ -6,9 +6,13 @@ from typing import Any
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json, write_json_atomic
+from crcfp_jax.common.json_form import check_form
 from crcfp_jax.config import CHANGEABLE
 from crcfp_jax.queue.folder import SHARED, QueueFolder
 from crcfp_jax.tables.grid import Grid
+
+_RUN = {"name": str, "system": str, "fraction": str, "seed": int, "value": (float,)}
+FORM = {"table": int, "data": str, "scale": str, "settings": [str], "runs": [_RUN], "commands?": [str]}  # of grid.json
 
 
 class GridFolder(QueueFolder):
@@ -45,9 +49,7 @@ class GridFolder(QueueFolder):
             UserError: it is missing or damaged.
         """
         stored = read_json(self.description)
-        keys = {"table": int, "data": str, "scale": str, "settings": list, "runs": list}
-        if not isinstance(stored, dict) or any(not isinstance(stored.get(key), kind) for key, kind in keys.items()):
-            raise UserError(f"{self.description} describes no grid: delete or restore it")
+        check_form(self.description, stored, FORM)
         return stored
 
     def add(self, grid: Grid, command: str) -> None:

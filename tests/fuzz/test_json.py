@@ -8,14 +8,16 @@ from types import SimpleNamespace
 import pytest
 from fake_tiles import build_stored, noise
 from json_mutations import RAW, mutated
-from written_json import DATA, METRICS, RESULT, write_card
+from written_json import DATA, GRID, METRICS, PLAN, RESULT, write_card
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json
 from crcfp_jax.config import default
+from crcfp_jax.crossvalidate.folder import CrossValidationFolder
 from crcfp_jax.doctor.folder import write_report
 from crcfp_jax.portable_model.card import card_digest, read_card
 from crcfp_jax.slides.result import read_result
+from crcfp_jax.tables.folder import GridFolder
 from data_pipelines.data_set import open_data_set
 
 CASES = 40  # of a file
@@ -34,6 +36,8 @@ def folder(tmp_path):
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     write_card(tmp_path)
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
+    (tmp_path / "grid.json").write_text(json.dumps(GRID))
+    (tmp_path / "plan.json").write_text(json.dumps(PLAN))
     return SimpleNamespace(root=tmp_path, data=data, run=run)
 
 
@@ -64,6 +68,8 @@ def attempts(path, rng):
         "metrics.jsonl",
         "card.json",
         "result.json",
+        "grid.json",
+        "plan.json",
     ],
 )
 def test_damage_is_told_in_one_line(folder, name):
@@ -75,6 +81,8 @@ def test_damage_is_told_in_one_line(folder, name):
         ),
         ("config.json", "data.json", "metrics.jsonl"): (folder.run, partial(write_report, folder.run)),
         ("card.json",): (folder.root, partial(read_card, folder.root)),
+        ("grid.json",): (folder.root, GridFolder(folder.root).read),
+        ("plan.json",): (folder.root, CrossValidationFolder(folder.root).read),
         ("result.json",): (folder.root, partial(read_result, folder.root / "result.json")),
     }
     ((place, read),) = [reader for names, reader in readers.items() if name in names]

@@ -24,6 +24,15 @@ DATA = {
     "classes": [{"name": name, "mm2": 0.5, "tiles": 8, "patients": 8} for name in CLASSES],
 }  # fmt: skip
 METRICS = {"step": 10, "loss/supervised": 0.5, "loss/total": 0.6, "pseudo_labels/background": 0.3, "mean_iou": None}
+GRID = {
+    "table": 4, "data": "synthetic", "scale": "tiny", "settings": ["--config.train.steps=6"],
+    "runs": [{"name": "cac-1_4-seed1", "system": "cac", "fraction": "1/4", "seed": 1, "value": None}],
+    "commands": ["python -m crcfp_jax.tables 4"],
+}  # fmt: skip
+PLAN = {
+    "config": "own.py", "data": "lab", "folds": 2, "seed": 1, "methods": ["crcfp"], "commands": ["python -m"],
+    "patients": [["P1"], ["P2", "P3"]], "classes": CLASSES, "settings": {"method": "crcfp"},
+}  # fmt: skip
 
 
 def write_card(folder, content=CARD):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from figure_runs import write_run
+from written_json import GRID
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.figures.runs import MissingRuns, compare, find_runs, nearest_to_paper
@@ -27,7 +28,8 @@ def test_a_grid_tells_its_unfinished_and_missing_runs(tmp_path):
     write_run(tmp_path / "runs" / "a")
     write_run(tmp_path / "runs" / "b", seed=2, finished=False)
     write_run(tmp_path / "runs" / "stray", seed=3)
-    (tmp_path / "grid.json").write_text(json.dumps({"runs": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}))
+    runs = [GRID["runs"][0] | {"name": name} for name in "abc"]
+    (tmp_path / "grid.json").write_text(json.dumps(GRID | {"runs": runs}))
     runs, unfinished = find_runs([tmp_path])
     assert names(runs) == ["a"] and unfinished == ["b", "c"]
 
@@ -103,5 +105,5 @@ def test_bad_folders_are_told_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"two: config\.json or result\.json is not of a run of this project"):
         find_runs([two])
     (tmp_path / "grid.json").write_text("[]")
-    with pytest.raises(UserError, match=r"grid\.json describes no grid"):
+    with pytest.raises(UserError, match=r"grid\.json is damaged"):
         find_runs([tmp_path])

@@ -311,7 +311,7 @@ def test_the_folder_of_another_grid_is_refused(tables, tmp_path):
         tables("1", "--config.train.steps=5", "--config.model.pretrained=x")
     tables("1", "--config.train.steps=5", "--config.train.log_every=3", "--dry_run")  # no other figures
     path.write_text("[]")
-    with pytest.raises(UserError, match=r"grid.json describes no grid"):
+    with pytest.raises(UserError, match=r"grid\.json is damaged"):
         tables("1")
 
 
