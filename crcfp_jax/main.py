@@ -43,9 +43,14 @@ def main() -> int:
     parse_flags(FLAGS, sys.argv[1:])
     keep_freed_memory()
     # Importing JAX takes seconds: not before the flags are right.
-    from crcfp_jax.training.parallel import start_processes, told_of_lost_processes
+    from crcfp_jax.training.parallel import lost_process_as_user_error, start_processes
 
     start_processes()
+    with lost_process_as_user_error():
+        return _train()
+
+
+def _train() -> int:
     from crcfp_jax.evaluation.result import print_result
     from crcfp_jax.runs.interruption import Interrupted
     from crcfp_jax.runs.loop import Trainer
@@ -55,16 +60,15 @@ def main() -> int:
     workdir = Path(FLAGS.workdir) if FLAGS.workdir else default_workdir(FLAGS["config"].config_filename, config)
     _build_what_needs_no_download(config.data.name, config.data.dir)
     trainer = Trainer(config, workdir, previous_checkpoint=FLAGS.previous_checkpoint)
-    with told_of_lost_processes():
-        try:
-            trainer.run()
-        except Interrupted as interrupted:
-            print(interrupted, file=sys.stderr)
-            return 143  # the shell's code for SIGTERM
-        result = trainer.finish()
-        if trainer.main_process:
-            _write_review(workdir)
-        _wait_for_all("run reviewed")
+    try:
+        trainer.run()
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        return 143  # the shell's code for SIGTERM
+    result = trainer.finish()
+    if trainer.main_process:
+        _write_review(workdir)
+    _wait_for_all("run reviewed")
     if not trainer.main_process:
         return 0
     if result is None:

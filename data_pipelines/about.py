@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import describe_os_error, read_bytes
+from crcfp_jax.common.files import describe_os_error, read_text
 from data_pipelines.recipes import Recipe
 from data_pipelines.units import Splits, parse_splits, splits_to_json
 
@@ -54,7 +54,7 @@ def read_about(folder: Path, find: Callable[[], Recipe | None], again: Callable[
 
 def _parse(path: Path, parse: Callable[[Any], Any], again: Callable[[], str]) -> Any:
     try:
-        return parse(json.loads(read_bytes(path)))
+        return parse(json.loads(read_text(path)))
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
     except (ValueError, RecursionError) as error:

@@ -21,7 +21,7 @@ import numpy as np
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import read_bytes
+from crcfp_jax.common.files import describe_os_error, read_bytes
 from crcfp_jax.common.json_form import check_form
 from data_pipelines.about import ABOUT_FILE, SPLITS_FILE, read_about
 from data_pipelines.recipes import all_recipes, builds_itself, find_recipe
@@ -168,6 +168,10 @@ class DataSet:
         _allow_open_files(sum(1 for _ in self.path.glob("*array_record*")))
         try:
             stored = tfds.builder_from_directory(self.path).as_data_source(split=split, decoders=decoders)
+        except (ImportError, MemoryError):
+            raise
+        except OSError as error:
+            raise UserError(f"cannot read {describe_os_error(error, error.filename or self.path)}") from error
         except Exception as error:  # TFDS and array_record raise what they like for damaged files
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise UserError(f"{self.path} can't be opened ({reason}); build it again with --overwrite") from error

@@ -21,8 +21,11 @@ from ml_collections import ConfigDict
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import OF_THE_DISK, describe_os_error, is_user_fixable, told_by_a_library
+from crcfp_jax.common.words import shown
 
 _in_command = _at_once = False
+_depth = 0  # of blocks that are silent
+_spoken: tuple | None = None  # hooks and level of logging from before `silent_threads`, while it is silent
 INTERRUPTED = 130  # the shell's code for a process ended by Ctrl-C
 
 
@@ -51,7 +54,7 @@ def run_main(main: Callable[[], Any]) -> NoReturn:
             traceback.print_exc()
             line = "this is a defect of crcfp-jax; its traceback is above"
         sys.stdout.flush()
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {shown(line)}", file=sys.stderr)
         code = 1
     if code and (_several_processes() or _at_once):
         # An orderly exit would wait for the other processes, which wait for this one.
@@ -66,23 +69,26 @@ def silent_threads() -> Iterator[None]:
     """Shows nothing of what goes wrong in threads.
 
     After one failed write TensorStore's threads fail hundreds of times, each with a traceback. When the block fails in
-    a command, nothing is shown until its process ends, which is then at once; a program of someone else's has all as
-    it was.
+    a command, nothing is shown until its process ends, which is then at once, or until another block goes well, where
+    the command does without what failed. A program of someone else's has all as it was.
     """
-    global _at_once
-    hooks, disabled = (sys.excepthook, sys.unraisablehook, threading.excepthook), logging.root.manager.disable
+    global _at_once, _depth, _spoken
+    if _spoken is None:
+        _spoken = (sys.excepthook, sys.unraisablehook, threading.excepthook), logging.root.manager.disable
     sys.excepthook = sys.unraisablehook = threading.excepthook = lambda *_: None
     logging.disable()
     _at_once = _in_command
+    _depth += 1
     failed = True
     try:
         yield
         failed = False
     finally:
-        if not (failed and _in_command):
-            sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+        _depth -= 1
+        if not _depth and not (failed and _in_command):
+            (sys.excepthook, sys.unraisablehook, threading.excepthook), disabled = _spoken
             logging.disable(disabled)
-            _at_once = False
+            _at_once, _spoken = False, None
 
 
 def _several_processes() -> bool:
@@ -124,7 +130,7 @@ class ArgumentParser(argparse.ArgumentParser):
         raise UserError(f"command line: {message}; see {self.prog} --help")
 
 
-def comma_separated(text: str) -> list[str]:
+def comma_separated_words(text: str) -> list[str]:
     """The words of an argument, each once; for `type` of an argument that takes several."""
     words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     if not words:
@@ -148,23 +154,41 @@ def parse_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     except UserError:
         raise
     except Exception as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error  # its own is a representation
-        if (line := _line_of(file, error)) is not None:
-            raise UserError(f"{file}, line {line}: {type(error).__name__}: {_shortened(str(text))}") from error
+        for cause in _chain(error):  # ml_collections raises some of them anew
+            if (line := _line_of(file, cause)) is not None:
+                told = _shortened(str(_text(cause)))
+                raise UserError(f"{file}, line {line}: {type(cause).__name__}: {told}") from error
+            if file and isinstance(cause, TypeError) and str(cause).startswith("get_config()"):  # which is called there
+                raise UserError(f"{file}: {cause}: no variant, or another one, is to be given after ':'") from error
         if file and isinstance(error, AttributeError) and "get_config" in str(error):
             raise UserError(f"{file} has no function get_config(), which gives the settings") from error
         if isinstance(error, KeyError):
-            raise UserError(f"command line: unknown key of config: {text}") from error
-        if isinstance(error, flags.Error | AttributeError | TypeError | ValueError | OSError):
-            raise UserError(f"command line: {text}") from error
+            raise UserError(f"command line: unknown key of config: {_text(error)}") from error
+        anew = str(error).startswith("Error whilst parsing config file")  # a defect, with its traceback
+        if isinstance(error, flags.Error | AttributeError | TypeError | ValueError | OSError) and not anew:
+            raise UserError(f"command line: {error}") from error
         raise
     if rest:
         raise UserError(f"command line: {rest[0]!r} is not a flag; settings are written --config.key=value")
-    if values["config"].value is None:
+    if values["config"].value is None or not file:
         raise UserError("command line: --config is missing, e.g. --config configs/quickstart.py")
     if not isinstance(values["config"].value, ConfigDict):
         kind = type(values["config"].value).__name__
+        if kind == "_ErrorConfig":  # in which ml_collections keeps an OSError
+            raise UserError(f"{file} can't be read, or opens a file that can't be: {_config_error(values)}")
         raise UserError(f"{file}: get_config() gives {kind}, not the ConfigDict that crcfp_jax.config.default() gives")
+
+
+def _text(error: BaseException) -> Any:
+    """What an error says; a KeyError's own text is a representation."""
+    return error.args[0] if isinstance(error, KeyError) and error.args else error
+
+
+def _config_error(values: flags.FlagValues) -> str:
+    try:
+        return str(values["config"].value.model)  # any attribute raises it
+    except OSError as error:
+        return describe_os_error(error)
 
 
 def _config_file(arguments: Sequence[str]) -> str:
@@ -186,12 +210,18 @@ def _config_file(arguments: Sequence[str]) -> str:
     return ""
 
 
-def _line_of(file: str, error: Exception) -> int | None:
-    """The line of a config file that an error comes from; None: from elsewhere."""
+def _line_of(file: str, error: BaseException) -> int | None:
+    """The line of a config file that an error comes from; None: from elsewhere, or a defect of this project."""
     if not file:
         return None
     path = os.path.abspath(file)
     if isinstance(error, SyntaxError) and error.filename and os.path.abspath(error.filename) == path:
         return error.lineno or 1
     places = traceback.extract_tb(error.__traceback__)
+    if places and os.path.abspath(places[-1].filename) != path and _is_ours(places[-1].filename):
+        return None
     return next((place.lineno for place in reversed(places) if os.path.abspath(place.filename) == path), None)
+
+
+def _is_ours(file: str) -> bool:
+    return os.path.abspath(file).startswith(os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep)

@@ -1,5 +1,9 @@
 """The error that a user can mend."""
 
+import re
+
+from crcfp_jax.common.words import shown
+
 
 class UserError(Exception):
     """A fault in the input, told in one plain line.
@@ -10,7 +14,4 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        text = " ".join(super().__str__().split())
-        if text.isprintable():
-            return text
-        return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+        return shown(re.sub(r"\s*[\r\n\t\v\f]\s*", " ", super().__str__()).strip())

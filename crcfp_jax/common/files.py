@@ -175,6 +175,11 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     return Path(path).read_bytes()
 
 
+def read_text(path: str | os.PathLike) -> str:
+    """A regular file's text, of UTF-8 with line ends of any kind; OSError or UnicodeDecodeError where it is none."""
+    return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read_json(path: str | os.PathLike) -> Any:
     """Reads a JSON file.
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from crcfp_jax.common.command import ArgumentParser, comma_separated, run_main
+from crcfp_jax.common.command import ArgumentParser, comma_separated_words, run_main
 from crcfp_jax.crossvalidate.plan import Plan, choose_methods, read_settings
 
 
@@ -36,7 +36,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--config", required=True, metavar="C", help="config file, e.g. configs/own.py")
     parser.add_argument("--workdir", type=Path, required=True, metavar="V", help="folder of the cross-validation")
     parser.add_argument(
-        "--methods", type=comma_separated, metavar="A,B", help="to compare; default: the config's own alone"
+        "--methods", type=comma_separated_words, metavar="A,B", help="to compare; default: the config's own alone"
     )
     folds = "default 5, or one a patient where there are fewer"
     parser.add_argument("--folds", type=_whole(2, "a number of folds"), metavar="N", help=folds)

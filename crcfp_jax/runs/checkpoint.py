@@ -63,6 +63,14 @@ def _join(items: Any, model: str) -> TrainState:
     return TrainState(params=params, **train)
 
 
+def _score(metrics: Any) -> float:
+    """The validation mIoU of stored metrics; ValueError where there is none."""
+    score = metrics.get("mean_iou") if isinstance(metrics, dict) else None
+    if not isinstance(score, int | float):
+        raise ValueError("no number mean_iou")
+    return score
+
+
 def _alone() -> ocp.options.MultiprocessingOptions:
     """What Orbax needs to know so as to wait for no other process."""
     index = jax.process_index()
@@ -90,16 +98,13 @@ class Checkpoints:
         self.folder = workdir.resolve() / "checkpoints"
         self._model = model
 
-        def score(metrics: dict[str, float]) -> float:
-            return metrics["mean_iou"]
-
         policies = [
             preservation_policy.LatestN(keep),
-            preservation_policy.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False),
+            preservation_policy.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
         ]
         options = ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
-            best_fn=score,  # without it Orbax keeps the scores in memory only
+            best_fn=_score,  # without it Orbax keeps the scores in memory only
             cleanup_tmp_directories=not read_only,
             enable_async_checkpointing=False,
             create=not read_only,
@@ -109,7 +114,7 @@ class Checkpoints:
         try:
             with user_error_on_write(self.folder):
                 self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=ITEMS)
-        except ValueError as error:  # it reads every checkpoint's scores
+        except (ValueError, TypeError, AttributeError) as error:  # it reads every checkpoint's scores
             raise UserError(
                 f"{self.folder}: the scores of a checkpoint can't be read ({error}): delete the damaged file "
                 "STEP/metrics/metrics, the checkpoint then counts as not evaluated"
@@ -126,7 +131,7 @@ class Checkpoints:
             UserError: no checkpoint has been evaluated.
         """
         metrics = {step: self._manager.metrics(step) for step in self.steps()}
-        scores = {step: values["mean_iou"] for step, values in metrics.items() if values}
+        scores = {step: _score(values) for step, values in metrics.items() if values}
         if not scores:
             raise UserError(f"{self.folder}: no checkpoint has a validation score to select the best by")
         return max(scores, key=lambda step: (scores[step], step))

@@ -33,9 +33,9 @@ class KeptMemory:
 
     def __init__(self) -> None:
         self._library = _library()
-        self._most: float | None = None
+        self._steps, self._most = 0, 0.0
 
-    def bound(self) -> bool:
+    def trim_if_grown(self) -> bool:
         """Called after every step: gives free memory back where there is half as much again, and GROWTH, as at first.
 
         Returns:
@@ -43,10 +43,15 @@ class KeptMemory:
         """
         if self._library is None:
             return False
-        resident = _resident()
-        if self._most is None:
-            self._most = 1.5 * resident + GROWTH
-        return resident > self._most and bool(self._library.malloc_trim(0))
+        self._steps += 1
+        if self._steps <= 2:  # the first step may still be under way after its call
+            self._most = 1.5 * _resident() + GROWTH
+            return False
+        if _resident() <= self._most:
+            return False
+        self._library.malloc_trim(0)
+        self._most = max(self._most, _resident() + GROWTH)  # what is in use can't be given back: not at every step
+        return True
 
 
 def _library() -> ctypes.CDLL | None:
@@ -58,9 +63,10 @@ def _library() -> ctypes.CDLL | None:
 
 
 def _resident() -> int:
-    """Bytes of this process that are in memory."""
+    """Bytes of this process that are in memory, without those of files that it has mapped."""
     with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        _, resident, shared, *_ = map(int, file.read().split())
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _computes_on_cpu() -> bool:

@@ -97,7 +97,7 @@ class Trainer:
                 self.state, metrics = self.step(self.state, batch, self.key)
                 step += 1
                 monitor.add(step, metrics)
-                memory.bound()
+                memory.trim_if_grown()
                 stop = stop_requested(step)
                 evaluated = bool(self.parts.split.validation) and _due(step, self.config.evaluation.every, total)
                 pictured = step % train.picture_every == 0

@@ -142,7 +142,7 @@ class Summary:
         self._rows.append(row)
 
     def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(shown(line), highlight=False, markup=False, soft_wrap=True)
 
     def _print_table(self) -> None:
         rows = [row for row in self._rows if row.result is not None]

@@ -9,6 +9,7 @@ import jax
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.progress import progress_bar
+from crcfp_jax.common.words import shown
 from crcfp_jax.portable_model.card import KNOWN
 from crcfp_jax.portable_model.folder import load_model
 from crcfp_jax.portable_model.known import read_known
@@ -70,7 +71,7 @@ def _look(
                 with open_slide(picture.path) as slide:
                     plan = plan_picture(slide, card, options)
                     for caveat in caveats_of_scale(plan, card, options):
-                        print(f"note: {picture.name}: {caveat}")
+                        print(f"note: {shown(picture.name)}: {caveat}")
                     division = down, across = divide(plan, group)
                     with progress_bar(picture.name, down.parts * across.parts, transient=True) as advance:
                         candidates = find_candidates(
@@ -78,7 +79,7 @@ def _look(
                         )
             except UserError as error:  # one bad slide must not cost the others
                 failed = True
-                print(f"failed: {picture.name}: {error}")
+                print(f"failed: {shown(picture.name)}: {error}")
                 continue
             found.append((picture, candidates))
             microns[picture.name] = plan.microns_per_pixel
@@ -87,7 +88,7 @@ def _look(
 
 def _tell(suggestions: Sequence[Suggestion], given: Namespace, has_known: bool, paths: Sequence[str]) -> None:
     for each in suggestions:
-        print(f"suggest {each.rank}: {each.picture.name}, {each.reason}")
+        print(f"suggest {each.rank}: {shown(each.picture.name)}, {each.reason}")
     if len(suggestions) < given.regions:
         print(f"{len(suggestions)} places only: the inputs have no more with tissue")
     if not has_known:

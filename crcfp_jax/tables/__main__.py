@@ -10,21 +10,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from crcfp_jax.common.command import ArgumentParser, comma_separated, run_main
+from crcfp_jax.common.command import ArgumentParser, comma_separated_words, run_main
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.tables.definitions import ALIASES, DATA, SCALES, SYSTEMS, TABLES
 from crcfp_jax.tables.grid import Grid, choose_fractions, choose_systems, make_runs, read_settings
 
 
 def _fractions(text: str) -> list[str]:
-    for word in (words := comma_separated(text)):
+    for word in (words := comma_separated_words(text)):
         if not re.fullmatch(r"[1-9]\d*/[1-9]\d*", word):
             raise argparse.ArgumentTypeError(f"{word!r} is not a fraction: write it as 1/8")
     return words
 
 
 def _seeds(text: str) -> list[int]:
-    for word in (words := comma_separated(text)):
+    for word in (words := comma_separated_words(text)):
         if not word.isascii() or not word.isdigit():
             raise argparse.ArgumentTypeError(f"{word!r} is not a seed: give numbers from 0, e.g. 1,2,3")
     return list(dict.fromkeys(map(int, words)))
@@ -52,7 +52,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--data", choices=DATA, help="data set; by default the table's own")
     parser.add_argument("--scale", choices=SCALES, default="full", help="full: the paper's; default %(default)s")
     parser.add_argument(
-        "--methods", type=comma_separated, metavar="A,B", help=f"some of {', '.join([*SYSTEMS, *ALIASES])}"
+        "--methods", type=comma_separated_words, metavar="A,B", help=f"some of {', '.join([*SYSTEMS, *ALIASES])}"
     )
     parser.add_argument("--fractions", type=_fractions, metavar="1/8,1/4", help="shares of the labels, for all systems")
     parser.add_argument("--seeds", type=_seeds, default=[1, 2, 3], metavar="1,2,3", help="default 1,2,3")

@@ -3,7 +3,8 @@
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.training.state import TrainState
 
 AXIS = "data"
-_LONGEST = 128  # bytes of a process's name
+_NAME_BYTES = 128  # bytes of a process's name
 _CLOSED = re.compile("Connection (closed|reset) by peer|Broken pipe")
-LOST = 30  # seconds without a sign of life, after which a process is given up and the others end
+HEARTBEAT_TIMEOUT = 30  # seconds without a sign of life, after which a process is given up and the others end
 Batch = Mapping[str, Any]
 Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 
@@ -42,21 +43,21 @@ def start_processes() -> None:
             if not value.isdecimal():
                 raise UserError(f"{name}={value!r} is not a number")
         # Inside Slurm, JAX would otherwise leave this process one GPU only.
-        options = {"cluster_detection_method": "deactivate", "heartbeat_timeout_seconds": LOST}
+        options = {"cluster_detection_method": "deactivate", "heartbeat_timeout_seconds": HEARTBEAT_TIMEOUT}
         jax.distributed.initialize(coordinator, int(count), int(index), **options)
     elif any(values):
         missing = ", ".join(name for name, value in zip(names, values, strict=True) if not value)
         raise UserError(f"{missing} not set: a run of several processes needs all of {', '.join(names)}")
     elif os.environ.get("CRCFP_DISTRIBUTED") == "auto":
-        jax.distributed.initialize(heartbeat_timeout_seconds=LOST)
+        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT)
 
 
 @contextmanager
-def told_of_lost_processes() -> Iterator[None]:
+def lost_process_as_user_error() -> Iterator[None]:
     """Tells of a process of a run of several that ends while the others are in the block.
 
     Without it these see a connection that was closed. Where they wait for it instead, as GPUs do, or where the first
-    process has ended, JAX ends them after LOST seconds in words of its own, which name the process.
+    process has ended, JAX ends them after HEARTBEAT_TIMEOUT seconds in words of its own, which name the process.
 
     Raises:
         UserError: a process has ended.
@@ -67,10 +68,10 @@ def told_of_lost_processes() -> Iterator[None]:
     names = _process_names()
     try:
         yield
-    except Exception as error:  # JaxRuntimeError, or ValueError where a host's function waits for the others
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # the latter where a function of the host waits for all
         if _CLOSED.search(str(error)) is None:
             raise
-        gone = [number for number, name in enumerate(names) if _has_ended(name)]
+        gone = _ended(names)
         which = f"process {gone[0]} ({names[gone[0]]})" if gone else "another process"
         raise UserError(
             f"{which} of this run of {len(names)} has ended: its output says why; start all of them again, and the run "
@@ -80,9 +81,18 @@ def told_of_lost_processes() -> Iterator[None]:
 
 def _process_names() -> list[str]:
     """Host and number of every process, by its index: 'host:pid'."""
-    own = f"{socket.gethostname()}:{os.getpid()}".encode()[-_LONGEST:]
-    everyone = multihost_utils.process_allgather(np.frombuffer(own.ljust(_LONGEST, b"\0"), np.uint8))
+    own = f"{socket.gethostname()}:{os.getpid()}".encode()[-_NAME_BYTES:]
+    everyone = multihost_utils.process_allgather(np.frombuffer(own.ljust(_NAME_BYTES, b"\0"), np.uint8))
     return [bytes(row).rstrip(b"\0").decode(errors="replace") for row in np.asarray(everyone)]
+
+
+def _ended(names: Sequence[str]) -> list[int]:
+    """The processes of this host that are no more; their connections close somewhat before they are gone."""
+    for _ in range(20):
+        if gone := [number for number, name in enumerate(names) if _has_ended(name)]:
+            return gone
+        time.sleep(0.1)
+    return []
 
 
 def _has_ended(name: str) -> bool:
@@ -96,7 +106,12 @@ def _has_ended(name: str) -> bool:
         return True
     except OSError:
         return False
-    return Path(f"/proc/{number}/stat").exists() and ") Z " in Path(f"/proc/{number}/stat").read_text()
+    if not os.path.isdir("/proc/self"):
+        return False
+    try:
+        return ") Z " in Path(f"/proc/{number}/stat").read_text()  # not yet waited for
+    except OSError:
+        return True
 
 
 def make_mesh() -> Mesh:

@@ -120,7 +120,7 @@ def _read_tiff(path: Path) -> tuple[Values, bool]:
         if kind == COLOURS:
             return _colours(np.moveaxis(pixels, 0, -1) if planes else pixels), True
         pixels = pixels.reshape(page.imagelength, page.imagewidth)
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # tifffile and the codecs raise what they like for damaged bytes
         raise UserError(f"{path} cannot be read as TIFF ({one_line(error)}): copy it again") from error

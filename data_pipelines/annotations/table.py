@@ -23,7 +23,7 @@ from typing import Any
 
 from crcfp_jax.common.classes import IGNORED
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import describe_os_error, read_bytes
+from crcfp_jax.common.files import describe_os_error, read_text
 
 BACKGROUND = "background"
 Colour = tuple[int, int, int]
@@ -113,7 +113,7 @@ def read_class_table(path: Path) -> ClassTable:
         UserError: it can't be read, or an entry is unknown, of another form, or there twice.
     """
     try:
-        value = tomllib.loads(read_bytes(path).decode("utf-8-sig"))
+        value = tomllib.loads(read_text(path))
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:

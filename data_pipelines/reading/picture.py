@@ -78,7 +78,7 @@ def picture(path: Path) -> Iterator[Image.Image]:
                 yield image
     except Image.DecompressionBombError as error:
         raise too_large(path) from error
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # Pillow raises what it likes for damaged bytes
         raise UserError(f"{path} is truncated or damaged ({one_line(error)}): copy it again") from error

@@ -21,7 +21,7 @@ for library in ("tifffile", "imagecodecs"):
 PNG_MAGIC = b"\x89PNG"
 BMP_MAGIC = b"BM"
 LARGEST_SLIDE = 10**11  # pixels; a slide of 26 x 76 mm at 0.15 µm per pixel has 9 x 10^10. Damage can say any number
-LARGEST = 2**27  # pixels held at once: 0.4 GB as RGB, 1 GB while they are decoded
+LARGEST = 2**27  # pixels held at once: 0.4 GB as RGB, up to 1.6 GB while they are decoded
 ADVICE = (
     "convert it to a tiled pyramidal TIFF, e.g. with `vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg`"
 )

@@ -99,7 +99,7 @@ class TiffSlide(Slide):
 def _user_error_on_read(path: Path) -> Iterator[None]:
     try:
         yield
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # tifffile and the codecs raise what they like for damaged bytes
         raise UserError(f"{path} cannot be read as TIFF ({one_line(error)}): copy it again, or {ADVICE}") from error
@@ -109,8 +109,9 @@ def _greatest_values(path: Path, page: tifffile.TiffPage) -> Shaped[np.ndarray, 
     """The greatest stored value of every channel, in parts spread evenly over the page."""
     segments = _Segments(path, page)
     chosen = evenly_spaced(segments.count, LOOKED_AT)
-    parts = [part for index in chosen if (part := segments.stored(index)) is not None]
-    return np.max([part.max(axis=(0, 1)) for part in parts], axis=0) if parts else np.zeros(page.samplesperpixel, int)
+    stored = (segments.stored(index) for index in chosen)  # one at a time: a part may have half a gigabyte
+    greatest = [part.max(axis=(0, 1)) for part in stored if part is not None]
+    return np.max(greatest, axis=0) if greatest else np.zeros(page.samplesperpixel, int)
 
 
 class _Segments:
@@ -134,7 +135,7 @@ class _Segments:
         self._by_rows = page.is_contiguous and not page.is_tiled and page.predictor == page.fillorder == 1
         if self._by_rows:
             tall = min(max(1, PART // self._row_bytes), self._height)
-        elif tall * wide > LARGEST or tall * wide * samples * page.bitspersample > 8 * LARGEST_PART:
+        elif tall * wide > LARGEST or tall * wide * page.samplesperpixel * page.bitspersample > 8 * LARGEST_PART:
             kind = "tiles" if page.is_tiled else "strips"
             raise too_large(path, f"has {kind} of {tall} x {wide} pixels")
         self.shape = (tall, wide)  # pixels of a part; at the bottom and the right the image ends earlier

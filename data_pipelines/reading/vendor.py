@@ -148,7 +148,7 @@ def open_vendor(path: Path) -> "VendorSlide | None":
         return None
     try:
         return VendorSlide(path, reader, known)
-    except UserError:
+    except BaseException:
         reader.end()
         raise
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crcfp_jax.common.errors import UserError
-from crcfp_jax.common.files import describe_os_error, read_bytes
+from crcfp_jax.common.files import describe_os_error, read_text
 from crcfp_jax.common.pixel_size import PLAUSIBLE
 from data_pipelines.annotations.table import same_name
 from data_pipelines.study.files import PATIENT_TABLE, StudyImage
@@ -108,7 +108,7 @@ def _from_table(table: Path, images: Sequence[StudyImage]) -> Belongings:
 def _rows(table: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[str, ...]]:
     """Line numbers and cells, and notes; commas, semicolons or tabs between them, as spreadsheets write."""
     try:
-        text = read_bytes(table).decode("utf-8-sig")
+        text = read_text(table)
     except OSError as error:
         raise UserError(f"cannot read {describe_os_error(error, table)}") from error
     except UnicodeDecodeError as error:

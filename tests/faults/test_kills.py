@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ class Command:
     Attributes:
         words: the command, given the folder.
         result: all that a user takes from the folder, without times.
-        given: files that have to be there first.
     """
 
     words: Callable[[Path], list[str]]
@@ -46,7 +45,6 @@ class Inputs:
 
     root: Path
     data: Path
-    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def run(self) -> Path:
@@ -71,7 +69,8 @@ def training(folder: Path) -> Any:
         {name: line[name] for name in line if name.startswith("loss/")}
         for line in read_metrics(folder / "metrics.jsonl")
     ]
-    last = max((folder / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    saved = [path for path in (folder / "checkpoints").iterdir() if path.name.isdigit()]
+    last = max(saved, key=lambda path: int(path.name))
     sums = json.loads((last / "config" / "metadata").read_text())["digest"]
     return result["confusion_matrix"], curve, last.name, sums["model"], sums["train"]
 
@@ -91,7 +90,7 @@ def predicted(folder: Path) -> dict[str, Any]:
 
 
 def commands(inputs: Inputs) -> dict[str, Command]:
-    dataless = [f"--config.data.dir={inputs.data}"]
+    data_flag = [f"--config.data.dir={inputs.data}"]
     grid = ["--data", "synthetic", "--scale", "tiny", "--methods", "supervised", "--fractions", "1/4", "--seeds", "1"]
     grid += ["--config.train.steps=6", "--config.checkpoint.every=2"]
     pictures = sorted(map(str, (inputs.root / "pictures").glob("*.png")))
@@ -99,14 +98,14 @@ def commands(inputs: Inputs) -> dict[str, Command]:
         "build": Command(
             lambda out: [sys.executable, "-m", "data_pipelines.build", "synthetic", "--data_dir", str(out)], stored
         ),
-        "train": Command(lambda out: command("main", "--config", TINY_RUN, "--workdir", out, *dataless), training),
+        "train": Command(lambda out: command("main", "--config", TINY_RUN, "--workdir", out, *data_flag), training),
         "export": Command(lambda out: command("export", "--workdir", inputs.run, "--output", out), exported),
         "predict": Command(
             lambda out: command("predict", "--model", inputs.model, "--output", out, "--mpp", "0.5", *pictures),
             predicted,
         ),
         "tables": Command(
-            lambda out: command("tables", "4", "--workdir", out, *grid, *dataless),
+            lambda out: command("tables", "4", "--workdir", out, *grid, *data_flag),
             lambda out: (out / "table.csv").read_bytes(),
         ),
     }
@@ -156,7 +155,7 @@ def check(name: str, inputs: Inputs, folder: Path, kills: int, rng: random.Rando
         for _ in range(rng.randint(1, 2)):
             died += kill_after(made.words(output), rng.uniform(0, seconds))
         finish(made.words(output))
-        assert made.result(output) == expected, f"killed {number} times"
+        assert made.result(output) == expected, f"after the killing of folder {number}"
     return died
 
 

@@ -1,6 +1,7 @@
 """Two processes of one run, of which one is killed or asked to end: what the other does; the next start goes on."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,7 +13,7 @@ WITHIN = 60  # seconds
 
 
 def start(workdir, data_dir, steps):
-    port = 33000 + os.getpid() % 10000
+    port = 13000 + os.getpid() % 10000
     settings = [f"--config.data.dir={data_dir}", f"--config.train.steps={steps}", "--config.evaluation.every=1000000"]
     processes = []
     for index in range(2):
@@ -28,7 +29,7 @@ def start(workdir, data_dir, steps):
 
 def wait_for_checkpoint(workdir, processes):
     deadline = time.monotonic() + 240
-    while not (workdir / "checkpoints" / "4").is_dir():
+    while last_step(workdir) < 4:
         assert time.monotonic() < deadline and all(process.poll() is None for process in processes)
         time.sleep(0.1)
     time.sleep(1)
@@ -41,7 +42,8 @@ def end_all(processes):
 
 
 def last_step(workdir):
-    return max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    names = [path.name for path in (workdir / "checkpoints").glob("*")]
+    return max((int(name) for name in names if name.isdigit()), default=0)  # others were being written
 
 
 def go_on(workdir, data_dir):
@@ -67,7 +69,7 @@ def test_the_other_ends_and_the_run_goes_on(lost, data_dir, tmp_path):
     said = (tmp_path / f"{1 - lost}.log").read_text()
     if lost == 1:
         assert code == 1 and "Traceback" not in said
-        assert said.splitlines()[-1].startswith("error: process 1 (") and "of this run of 2 has ended" in said
+        assert re.search(r"^error: process 1 \(.*\) of this run of 2 has ended", said, re.M)
     else:  # the first process is what the others find each other by: JAX ends them, in words of its own
         assert code != 0 and "leader task" in said
     go_on(workdir, data_dir)

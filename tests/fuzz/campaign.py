@@ -33,9 +33,11 @@ class Worker:
         self._folder, self._seed = folder, seed
         self._process: subprocess.Popen | None = None
         self.noise = folder / "stderr"
-        self.seeds: dict[str, list[str]] = self._start()
+        self.seeds: dict[str, list[str]] = {}
+        self._known: set[tuple[str, int]] = set()  # files that the process has read once
+        self._start()
 
-    def _start(self) -> dict[str, list[str]]:
+    def _start(self) -> None:
         paths = [ROOT, ROOT / "tests" / "helpers", ROOT / "tests" / "fuzz"]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "JAX_PLATFORMS": "cpu"}
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -47,16 +49,21 @@ class Worker:
         answer = self._receive(START)
         if answer is None:
             raise RuntimeError(f"the process did not start: {self.noise.read_text()[-3000:]}")
-        return answer
+        self.seeds = answer  # names of a checkpoint's files are drawn anew
+        self._known.clear()
 
     def ask(self, kind: str, number: int, case: int) -> dict:
         """The outcome of a case."""
         if self._process is None:
             self._start()
         length = self.noise.stat().st_size
-        self._process.stdin.write(json.dumps([kind, number, case]).encode() + b"\n")
-        self._process.stdin.flush()
-        answer = self._receive(SECONDS)
+        try:
+            self._process.stdin.write(json.dumps([kind, number, case]).encode() + b"\n")
+            self._process.stdin.flush()
+            answer = self._receive(SECONDS if (kind, number) in self._known else START)  # the whole one is read first
+        except BrokenPipeError:
+            answer = None
+        self._known.add((kind, number))
         if answer is None:
             code = self._process.poll()
             self.close()
@@ -69,7 +76,10 @@ class Worker:
         if not select.select([self._process.stdout], [], [], seconds)[0]:
             return None
         line = self._process.stdout.readline()
-        return json.loads(line) if line else (self._process.wait() and None)
+        if line:
+            return json.loads(line)
+        self._process.wait()
+        return None
 
     def close(self) -> None:
         """Ends the process."""

@@ -32,7 +32,11 @@ def digest_of(parts: Iterable[Any]) -> bytes:
     """A digest of arrays and of what else was read."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(repr(part).encode() if not isinstance(part, np.ndarray) else np.ascontiguousarray(part).data)
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype.str} {part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+        else:
+            digest.update(repr(part).encode())
     return digest.digest()
 
 

@@ -90,7 +90,7 @@ def _write_checkpoint(folder: Path) -> None:
     from crcfp_jax.runs.checkpoint import Checkpoints
 
     checkpoints = Checkpoints(folder)
-    checkpoints.save(_state(), _state().batch_stats, {"loader": {"position": 3}}, {"seed": 1})
+    checkpoints.save(_state(), _state().batch_stats, {"loader": {"position": 3}}, {"seed": 1}, {"mean_iou": 50.0})
     checkpoints.close()
 
 
@@ -102,6 +102,7 @@ def _read_checkpoint(folder: Path) -> bytes:
 
     checkpoints = Checkpoints(folder, read_only=True)
     try:
+        assert checkpoints.best_step() == 5
         # A command that fails ends at once; here, what is left of the attempt speaks when it is collected.
         with silent_threads():
             try:
@@ -113,7 +114,7 @@ def _read_checkpoint(folder: Path) -> bytes:
     return digest_of([*map(np.asarray, jax.tree.leaves(state)), data])
 
 
-KINDS = {  # how it is written and read, and ends of the names of files of which every byte is covered by a check sum
+KINDS = {  # how it is written and read, and parts of the names of files that a check sum covers whole
     "data set": (_write_data_set, _read_data_set, ("array_record",)),
     "model": (_write_model, _read_model, (".json", ".jaxexport")),
     "result": (_write_result, _read_result, ()),

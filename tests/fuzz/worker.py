@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 
 from mutations import damage
+from peak_memory import peak_memory, reset_peak
 from seed import Seed, file_seeds
 from seed_folders import folder_seeds
 from seed_pictures import MASKS, PICTURES
@@ -51,7 +52,8 @@ class Case:
         while content == self.whole:
             content, done = damage(self.whole, self.seed.form, rng)
         self.path.write_bytes(content)
-        before, started = _peak(reset=True), time.perf_counter()
+        reset_peak()
+        before, started = peak_memory(), time.perf_counter()
         try:
             outcome, text = self._read(sealed=done == "png_chunk")
         finally:
@@ -59,7 +61,7 @@ class Case:
             for path in self.folder.rglob("*"):  # what reading has written, such as a report
                 if path.is_file() and path not in self.others:
                     path.unlink()
-        taken = _peak() - before
+        taken = peak_memory() - before
         if taken > MEMORY:
             outcome = "memory"
         return {
@@ -79,14 +81,6 @@ class Case:
         if found == self.expected:
             return "right", ""
         return ("silent" if self.seed.checked and not sealed else "other"), ""
-
-
-def _peak(*, reset: bool = False) -> int:
-    """The most memory that this process has had since the last reset, in bytes."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 def main() -> None:

@@ -120,6 +120,19 @@ def test_what_fails_in_threads_stays_silent_after_a_failure_in_a_command_alone(m
         logging.disable(logging.NOTSET)
 
 
+def test_a_command_that_does_without_what_failed_speaks_again(monkeypatch):
+    monkeypatch.setattr(command, "_in_command", True)
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+    with pytest.raises(ValueError), command.silent_threads():
+        raise ValueError
+    assert sys.excepthook is not hooks[0] and command._at_once
+    with command.silent_threads():
+        with command.silent_threads():
+            pass
+        assert sys.excepthook is not hooks[0]
+    assert (sys.excepthook, sys.unraisablehook, threading.excepthook) == hooks and not command._at_once
+
+
 def test_a_device_without_permission_is_no_folder():
     assert command.user_line(RuntimeError("/dev/nvidia0: Permission denied")) is None
 
@@ -168,6 +181,26 @@ def test_a_fault_in_a_config_file_is_told_with_its_line(tmp_path, monkeypatch, t
     config_flags.DEFINE_config_file("config", flag_values=values)
     with pytest.raises(UserError, match=told):
         command.parse_flags(values, ["--config", str(tmp_path / "c.py")])
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
+def test_a_config_file_that_opens_a_missing_one_is_told(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+    (tmp_path / "c.py").write_text("def get_config():\n    open('/nowhere/x')\n")
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    with pytest.raises(UserError, match=r"c\.py can't be read, or opens a file that can't be: .*nowhere/x"):
+        command.parse_flags(values, ["--config", str(tmp_path / "c.py")])
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
+def test_a_variant_that_a_config_file_does_not_take_is_told(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+    (tmp_path / "c.py").write_text("def get_config():\n    return 3\n")
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    with pytest.raises(UserError, match=r"c\.py: get_config\(\) takes 0 positional arguments but 1 was given: no var"):
+        command.parse_flags(values, ["--config", f"{tmp_path / 'c.py'}:small"])
 
 
 def test_a_setting_that_a_config_file_lacks_is_named():
