@@ -17,7 +17,8 @@ from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 from rich.table import Table
 
-from crcfp_jax.common.command import parse_flags, run_main
+from crcfp_jax.common.command import run_main
+from crcfp_jax.common.config_flag import parse_flags
 from crcfp_jax.runs.host_memory import keep_freed_memory
 from crcfp_jax.runs.parts import assemble, build_learner
 from crcfp_jax.runs.presets import chosen_config

@@ -9,7 +9,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from crcfp_jax.common.command import parse_flags, run_main
+from crcfp_jax.common.command import run_main
+from crcfp_jax.common.config_flag import parse_flags
 from crcfp_jax.runs.host_memory import keep_freed_memory
 
 FLAGS = flags.FlagValues()

@@ -23,6 +23,7 @@ from crcfp_jax.common.classes import IGNORED, ClassInfo
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error, read_bytes
 from crcfp_jax.common.json_form import check_form
+from crcfp_jax.common.words import one_line
 from data_pipelines.about import ABOUT_FILE, SPLITS_FILE, read_about
 from data_pipelines.recipes import all_recipes, builds_itself, find_recipe
 from data_pipelines.source_image import SourceImage
@@ -173,8 +174,9 @@ class DataSet:
         except OSError as error:
             raise UserError(f"cannot read {describe_os_error(error, error.filename or self.path)}") from error
         except Exception as error:  # TFDS and array_record raise what they like for damaged files
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise UserError(f"{self.path} can't be opened ({reason}); build it again with --overwrite") from error
+            raise UserError(
+                f"{self.path} can't be opened ({one_line(error)}); build it again with --overwrite"
+            ) from error
         cores = {} if margins else {record.position: record.core for record in self.records if record.split == split}
         return Tiles(stored, labels, self.path, images, cores)
 

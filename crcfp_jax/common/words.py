@@ -8,6 +8,12 @@ def shown(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
+def one_line(words: object, most: int = 200) -> str:
+    """What an error or a library says as one line of at most so many letters; its type's name where that is nothing."""
+    text = " ".join(str(words).split()) or type(words).__name__
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def duration(seconds: float | int) -> str:
     """A time in the two units that matter, such as '2 h 05 min', '3 min 20 s' or '12 s'."""
     seconds = round(seconds)

@@ -13,6 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, UInt8
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.words import one_line
 from crcfp_jax.portable_model.card import ARTIFACT, PARAMETERS, Card, check_files, read_card
 
 
@@ -85,10 +86,9 @@ def read_artifact(path: Path, written_with: str) -> export.Exported:
             raise ValueError(f"calling convention {artifact.calling_convention_version}, known are {known}")
         artifact.mlir_module()  # the code itself, which is otherwise read only when it is used
     except Exception as error:  # whatever a format of the future leads an older reader to
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path} was written with jax {written_with} and can't be read by jax {jax.__version__} ({reason}): "
-            f"install jax {written_with}, or export the model again with this version"
+            f"{path} was written with jax {written_with} and can't be read by jax {jax.__version__} "
+            f"({one_line(error)}): install jax {written_with}, or export the model again with this version"
         ) from error
     return artifact
 

@@ -7,7 +7,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from crcfp_jax.common.command import parse_flags
+from crcfp_jax.common.config_flag import parse_flags
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json
 from crcfp_jax.models.encoders.sources import find_file

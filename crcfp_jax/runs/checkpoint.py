@@ -19,6 +19,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from crcfp_jax.common.command import silent_threads
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import check_space, told_by_a_library, user_error_on_write
+from crcfp_jax.common.words import one_line
 from crcfp_jax.training.parallel import local_copy
 from crcfp_jax.training.state import STUDENT, TEACHER, TrainState
 
@@ -230,8 +231,7 @@ class Checkpoints:
             if earlier
             else "there is no earlier one; give another --workdir"
         )
-        short = " ".join(reason.split())[:200]
-        return UserError(f"checkpoint {self.folder / str(step)} is damaged ({short}): {advice}")
+        return UserError(f"checkpoint {self.folder / str(step)} is damaged ({one_line(reason)}): {advice}")
 
     def discard_from(self, step: int) -> None:
         """Deletes the checkpoints of `step` and later, so that a run that went back can write them again."""

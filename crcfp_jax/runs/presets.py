@@ -14,7 +14,7 @@ LORA_RANK = 8  # Hu et al. 2022
 
 
 def chosen_config(values: flags.FlagValues) -> ConfigDict:
-    """The settings that `command.parse_flags` has read, with its `config.model.preset` put into effect.
+    """The settings that `config_flag.parse_flags` has read, with its `config.model.preset` put into effect.
 
     Raises:
         UserError: there is no such preset, or a value that can't be used.

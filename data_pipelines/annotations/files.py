@@ -7,10 +7,10 @@ from pathlib import Path
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import describe_os_error, read_bytes
+from crcfp_jax.common.words import one_line
 from data_pipelines.annotations.geojson import parse_geojson
 from data_pipelines.annotations.model import AnnotationFile
 from data_pipelines.annotations.xml import parse_xml
-from data_pipelines.reading.slide import one_line
 
 ANNOTATION_SUFFIXES = (".geojson.gz", ".json.gz", ".xml.gz", ".zip", ".geojson", ".json", ".xml")
 GZIP_MAGIC, ZIP_MAGIC = b"\x1f\x8b", b"PK\x03\x04"
@@ -34,9 +34,9 @@ def read_annotations(path: Path) -> AnnotationFile:
             content = _only_member(path, content)
     except (UserError, MemoryError):
         raise
+    except gzip.BadGzipFile as error:
+        raise _damaged(path, error) from error
     except OSError as error:
-        if isinstance(error, gzip.BadGzipFile):
-            raise _damaged(path, error) from error
         raise UserError(f"cannot read {describe_os_error(error, path)}") from error
     except Exception as error:  # gzip and zipfile raise what they like for damaged bytes
         raise _damaged(path, error) from error

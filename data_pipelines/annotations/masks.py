@@ -11,9 +11,10 @@ import tifffile
 from jaxtyping import Integer, UInt8
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.words import one_line
 from data_pipelines.reading.open import TIFF_MAGIC
 from data_pipelines.reading.picture import picture, png_kind
-from data_pipelines.reading.slide import BMP_MAGIC, PNG_MAGIC, check_size, first_bytes, one_line
+from data_pipelines.reading.slide import BMP_MAGIC, PNG_MAGIC, check_size, first_bytes
 from data_pipelines.reading.tiff_pages import page_chain
 
 UNKNOWN = -1  # value of a transparent pixel

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.common.words import one_line
 from data_pipelines.reading.pixels import (
     GREY,
     LAID_ON_WHITE,
@@ -21,7 +22,7 @@ from data_pipelines.reading.pixels import (
     lay_on_white,
     to_8_bit,
 )
-from data_pipelines.reading.slide import INSTALL, Slide, check_size, described_size, one_line, pixel_size, too_large
+from data_pipelines.reading.slide import INSTALL, Slide, check_size, described_size, pixel_size, too_large
 
 FORMATS = ("PNG", "JPEG", "BMP")
 BIT_DEPTH, COLOUR_TYPE = 24, 25  # bytes of a PNG

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import check_regular, describe_os_error
 from crcfp_jax.common.pixel_size import PLAUSIBLE
+from crcfp_jax.common.words import one_line
 
 # What they log of odd files either doesn't matter here or is told as an error.
 for library in ("tifffile", "imagecodecs"):
@@ -25,7 +26,6 @@ LARGEST = 2**27  # pixels held at once: 0.4 GB as RGB, up to 1.6 GB while they a
 ADVICE = (
     "convert it to a tiled pyramidal TIFF, e.g. with `vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg`"
 )
-LONGEST_REASON = 200  # characters of a library's words; tifffile quotes all values of a damaged tag
 AGAIN = "the file is damaged, copy it again"
 INSTALL = "pip install 'crcfp-jax[slides]' (or ./launch.sh install slides)"
 
@@ -125,12 +125,6 @@ class Slide(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def one_line(error: Exception) -> str:
-    """An error's message as one line, shortened; its type where it has none."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + " ..."
 
 
 def pixel_size(microns_y: float | None, microns_x: float | None) -> tuple[float | None, tuple[str, ...]]:

@@ -13,8 +13,9 @@ from jaxtyping import Shaped, UInt8
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.spacing import evenly_spaced
+from crcfp_jax.common.words import one_line
 from data_pipelines.reading.pixels import by_bands
-from data_pipelines.reading.slide import ADVICE, LARGEST, Slide, one_line, too_large
+from data_pipelines.reading.slide import ADVICE, LARGEST, Slide, too_large
 from data_pipelines.reading.tiff_pages import Conversion, check_end, conversion, microns_per_pixel, pyramid
 
 CACHE = 2**28  # bytes of decoded segments: two rows of tiles of 256 across a slide of 170,000 pixels; or one segment

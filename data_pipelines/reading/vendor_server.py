@@ -20,8 +20,9 @@ import numpy as np
 import openslide
 from jaxtyping import UInt8
 
+from crcfp_jax.common.words import one_line
 from data_pipelines.reading.pixels import lay_on_white
-from data_pipelines.reading.slide import one_line, pixel_size
+from data_pipelines.reading.slide import pixel_size
 
 CACHE = 2**28  # bytes of decoded tiles: two rows of them across a slide of 100,000 pixels
 LARGEST_TILE = 2**28  # pixels; damaged bytes can say more

@@ -12,7 +12,7 @@ from ml_collections import config_flags
 from shipped_configs import SHIPPED, load
 
 from crcfp_jax import config as settings
-from crcfp_jax.common.command import parse_flags
+from crcfp_jax.common.config_flag import parse_flags
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.pixel_size import PLAUSIBLE
 from crcfp_jax.config import TABLE, check_values, default

@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import ROOT
 from raw_folders import REGION, write_bcss
 from tensorflow_datasets.core import shuffle
 
@@ -21,8 +21,6 @@ from data_pipelines.build import build, main
 from data_pipelines.data_set import open_data_set
 from data_pipelines.recipes import FoundSources, Recipe, Source, Tile
 from data_pipelines.units import Splits, Unit
-
-ROOT = Path(__file__).parents[2]
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:

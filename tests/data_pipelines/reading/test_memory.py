@@ -5,18 +5,17 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from processes import ROOT
 
 from data_pipelines.reading.open import open_slide
 from data_pipelines.reading.tiff import _Segments
 
-ROOT = Path(__file__).parents[3]
 SIDE = 4096  # 16.8 million pixels
 READ = """
 import sys
