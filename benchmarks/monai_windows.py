@@ -22,9 +22,10 @@ import torch
 import torch.nn.functional as F
 from monai.inferers import sliding_window_inference
 
+from crcfp_jax.blending.programs import window_mesh
 from crcfp_jax.models.encoders.pixels import IMAGENET, normalise
 from crcfp_jax.models.network import Network
-from crcfp_jax.slides.engine import predict_canvas
+from crcfp_jax.slides.engine import Engine, Job
 from crcfp_jax.slides.strips import slab_height
 from data_pipelines.tiling import Tiling, choose_windows, window_step
 
@@ -58,12 +59,26 @@ def ours(pixels: np.ndarray, batch_size: int) -> tuple[Callable[[], int], Callab
     count = len(windows) ** 2 // batch_size
 
     def run() -> int:
-        with ThreadPoolExecutor(2) as pool:
-            timing = predict_canvas(
-                Picture(pixels), tiling, windows, lambda batch: forward(variables, batch), lambda rows: None,
-                channels=CLASSES, batch_size=batch_size, pool=pool, slab_height=slab_height(tiling.width),
-            )  # fmt: skip
-        return timing.windows
+        job = Job(
+            canvas=Picture(pixels),
+            tiling=tiling,
+            windows=windows,
+            output=pixels.shape[:2],
+            channels={"probabilities": CLASSES},
+            gives=("classes",),
+            sink=lambda rows, arrays: None,
+            slab_height=slab_height(tiling.width),
+        )
+        mesh = window_mesh(jax.local_devices()[:1])
+        with (
+            ThreadPoolExecutor(2) as pool,
+            Engine(
+                lambda batch: forward(variables, batch), mesh=mesh, side=SIDE, batch_size=batch_size, pool=pool
+            ) as engine,
+        ):
+            timing = engine.send(job)
+            engine.flush()
+            return timing.result().windows
 
     def bare() -> int:
         batch = np.broadcast_to(pixels[:SIDE, :SIDE], (batch_size, SIDE, SIDE, 3))

@@ -14,9 +14,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from crcfp_jax.blending.batches import Forward
+from crcfp_jax.blending.programs import window_mesh
 from crcfp_jax.portable_model.card import Card
 from crcfp_jax.portable_model.folder import load_model
-from crcfp_jax.slides.engine import Forward, predict_canvas
+from crcfp_jax.slides.engine import Engine, Job
 from crcfp_jax.slides.strips import slab_height
 from data_pipelines.reading.open import open_slide
 from data_pipelines.reading.resample import View
@@ -43,10 +45,21 @@ def predict(
     with open_slide(path) as slide, ThreadPoolExecutor(2) as pool:
         view = View(slide, card.microns_per_pixel / (microns_per_pixel or slide.microns_per_pixel))
         tiling = Tiling(*view.size, card.window, window_step(card.window, overlap))
-        predict_canvas(
-            view, tiling, choose_windows(tiling, lambda top, left: True), start, rows.append,
-            channels=len(card.classes), batch_size=16, pool=pool, slab_height=slab_height(view.size[1]),
-        )  # fmt: skip
+        job = Job(
+            canvas=view,
+            tiling=tiling,
+            windows=choose_windows(tiling, lambda top, left: True),
+            output=view.size,
+            channels={"probabilities": len(card.classes)},
+            gives=("probabilities",),
+            sink=lambda _, arrays: rows.append(arrays["probabilities"]),
+            slab_height=slab_height(view.size[1]),
+        )
+        mesh = window_mesh(jax.local_devices()[:1])
+        with Engine(start, mesh=mesh, side=card.window, batch_size=16, pool=pool) as engine:
+            timing = engine.send(job)
+            engine.flush()
+            timing.result()
     return np.concatenate(rows), tiling
 
 

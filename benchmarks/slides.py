@@ -1,15 +1,20 @@
 """Whole slides: memory, rate and how long the device is busy, on synthetic pyramidal TIFFs.
 
     python benchmarks/slides.py --model M --folder F [--sizes 20000x20000,20000x40000] [--tissue 0.3]
+    python benchmarks/slides.py --network none --folder F
 
 Writes the slides (height x width, JPEG tiles, tissue in blobs on glass) into F where they are not there yet, predicts
 each in a process of its own, and times the bare network: the same compiled function on windows that lie in memory, in
 batches of the same size. Prints a table: megapixels a second, the share of time in which the device was busy, the rate
 of windows against the bare network's, and the process's peak memory.
+
+`--network none` takes a model whose network answers at once, five classes in windows of 320 pixels: what reading,
+blending and writing let pass, however fast a device is.
 """
 
 import argparse
 import json
+import multiprocessing
 import resource
 import shutil
 import subprocess
@@ -19,11 +24,14 @@ from pathlib import Path
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import export
 from tifffile import TiffWriter
 
-from crcfp_jax.portable_model.card import read_card
-from crcfp_jax.portable_model.folder import load_model
+from crcfp_jax.common.files import write_atomic, write_json_atomic
+from crcfp_jax.portable_model.card import ARTIFACT, CARD, PARAMETERS, card_digest, describe_files, read_card
+from crcfp_jax.portable_model.folder import load_model, write_variables
 from data_pipelines.synthesis import synthesise
 
 PATCH = 1024  # pixels; patches of synthetic tissue of one hospital are laid side by side
@@ -77,6 +85,42 @@ def write_slide(path: Path, height: int, width: int, share: float, microns_per_p
     temporary.rename(path)
 
 
+def write_model_that_answers_at_once(folder: Path) -> None:
+    """A model folder: the class of 16 x 16 pixels is a fifth of the range of their red, of every fourth one."""
+
+    def network(variables, images):
+        count, height, width = images.shape[:3]
+        red = images[:, ::4, ::4, 0].reshape(count, height // 16, 4, width // 16, 4).astype(jnp.float32).mean((2, 4))
+        sure = jax.nn.one_hot(red.astype(jnp.int32) * 5 // 256, 5)
+        blocks = jnp.broadcast_to(sure[:, :, None, :, None], (count, height // 16, 16, width // 16, 16, 5))
+        return {"probabilities": blocks.reshape(count, height, width, 5) + 0 * variables["nothing"]}
+
+    variables = {"nothing": np.zeros((), np.float32)}
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
+    images = jax.ShapeDtypeStruct((*export.symbolic_shape("b, 16*h, 16*w"), 3), jnp.uint8)
+    folder.mkdir(parents=True)
+    write_variables(folder / PARAMETERS, variables)
+    exported = export.export(jax.jit(network), platforms=("cpu", "cuda", "tpu"))(shapes, images)
+    write_atomic(folder / ARTIFACT, bytes(exported.serialize()))
+    names = ["tumour", "stroma", "inflammation", "necrosis", "other"]
+    colours = [[200, 30, 30], [240, 170, 200], [60, 60, 200], [90, 90, 90], [120, 200, 120]]
+    card = {
+        "format": 1,
+        "name": "answers at once",
+        "method": "none",
+        "classes": [{"name": name, "colour": colour} for name, colour in zip(names, colours, strict=True)],
+        "microns_per_pixel": 0.5,
+        "window": 320,
+        "overlap": 0.25,
+        "stride": 4,
+        "uncertainty": False,
+        "data": {"microns_per_pixel": 0.5},
+        "versions": {"jax": jax.__version__},
+        "files": describe_files(folder),
+    }
+    write_json_atomic(folder / CARD, card | {"card_sha256": card_digest(card)})
+
+
 def bare_rate(folder: Path, batch_size: int) -> tuple[float, int]:
     """Windows a second of the compiled network on one batch in memory, all devices at work, and a window's side."""
     model, devices = load_model(folder), jax.local_devices()
@@ -118,7 +162,9 @@ def predict(options: argparse.Namespace, slide: Path) -> tuple[dict, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True)
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--model", type=Path)
+    model.add_argument("--network", choices=("none",))
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--sizes", default="20000x20000,20000x40000", help="width x height, comma-separated")
     parser.add_argument("--tissue", type=float, default=0.3, help="share of the slide")
@@ -126,6 +172,14 @@ def main() -> None:
     parser.add_argument("--formats", default="mask,overlay,geojson,csv")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
+    if options.model is None:
+        options.model = options.folder / "answers_at_once"
+        if not options.model.exists():  # in a process of its own, as JAX is not to be started here
+            writing = multiprocessing.get_context("spawn").Process(
+                target=write_model_that_answers_at_once, args=(options.model,)
+            )
+            writing.start()
+            writing.join()
     card = read_card(options.model)  # JAX is started here only afterwards: it would take a GPU's memory
     rows = []
     for size in options.sizes.split(","):

@@ -1,9 +1,10 @@
-"""Windows over a canvas of any size, and the blending of what a network says of them, row by row of windows.
+"""Windows over a canvas of any size, and the blending of what a network says of them.
 
 Evaluation, figures and slides all see pictures this way, so that a run's figures hold for what its model is used for.
+Whole networks are blended on the devices (`crcfp_jax.blending`), small maps in memory here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,6 @@ from jaxtyping import Float32, UInt8
 from data_pipelines.geometry import pad_to
 
 OVERLAP = 0.25  # share of a window's side that neighbours have in common, at least
-ROWS_AT_A_TIME = 64  # handed on together: bounds the copies made on the way to the files
 
 
 @dataclass(frozen=True)
@@ -86,46 +86,6 @@ def blending_weight(side: int) -> Float32[np.ndarray, "{side} {side}"]:
     return np.square(np.outer(ramp, ramp))
 
 
-class Blender:
-    """Weighted mean of overlapping windows that come row of windows by row of windows.
-
-    It holds one row of windows: memory depends on the canvas's width, not on its height.
-    """
-
-    def __init__(self, tiling: Tiling, channels: int):
-        self._tiling = tiling
-        self._weight = blending_weight(tiling.side)[..., None]
-        self._total = np.zeros((tiling.side, tiling.width, channels), np.float32)
-        self._weights = np.zeros((tiling.side, tiling.width, 1), np.float32)
-        self._scratch = np.empty((tiling.side, tiling.side, channels), np.float32)
-
-    def add(self, window: Window, parts: Sequence[Float32[np.ndarray, "side side _"]]) -> None:
-        """Adds what the network says of a window of the current row; its parts follow one another as channels."""
-        first = 0
-        for part in parts:
-            np.multiply(part, self._weight, out=self._scratch[..., first : first + part.shape[-1]])
-            first += part.shape[-1]
-        columns = slice(window.left, window.left + self._tiling.side)
-        width = min(self._tiling.side, self._tiling.width)  # what reaches beyond a small canvas is dropped
-        self._total[:, columns] += self._scratch[:, :width]
-        self._weights[:, columns] += self._weight[:, :width]
-
-    def finish_row(self, row: int) -> Iterator[Float32[np.ndarray, "rows width channels"]]:
-        """Ends a row of windows, by its index: gives the canvas rows that no later window touches, a few at a time.
-
-        Pixels that no window covers are 0.
-        """
-        tops = self._tiling.tops
-        count = (tops[row + 1] if row + 1 < len(tops) else self._tiling.height) - tops[row]
-        for first in range(0, count, ROWS_AT_A_TIME):
-            rows = slice(first, min(first + ROWS_AT_A_TIME, count))
-            weights = self._weights[rows]
-            yield self._total[rows] / np.where(weights > 0, weights, 1)
-        for buffer in (self._total, self._weights):
-            buffer[: len(buffer) - count] = buffer[count:].copy()
-            buffer[len(buffer) - count :] = 0
-
-
 def blend_windows(windows: Float32[np.ndarray, "n side side c"], tiling: Tiling) -> Float32[np.ndarray, "_ _ c"]:
     """Puts what was found for all windows of a tiling, in the order of `cut_windows`, together to the canvas.
 
@@ -136,10 +96,12 @@ def blend_windows(windows: Float32[np.ndarray, "n side side c"], tiling: Tiling)
     expected = (len(tops) * len(lefts), side, side)
     if windows.shape[:3] != expected:
         raise ValueError(f"expected windows {[*expected, 'c']}, not {list(windows.shape)}")
-    blender, rows = Blender(tiling, windows.shape[3]), []
-    in_rows = windows.reshape(len(tops), len(lefts), *windows.shape[1:])
-    for number, (top, row) in enumerate(zip(tops, in_rows, strict=True)):
-        for left, window in zip(lefts, row, strict=True):
-            blender.add(Window(top, left), [window])
-        rows.extend(blender.finish_row(number))
-    return np.concatenate(rows)
+    weight = blending_weight(side)[..., None]
+    size = max(tiling.height, side), max(tiling.width, side)  # a window may reach beyond a small canvas
+    total, weights = np.zeros((*size, windows.shape[3]), np.float32), np.zeros((*size, 1), np.float32)
+    places = ((top, left) for top in tops for left in lefts)
+    for (top, left), window in zip(places, windows, strict=True):
+        place = np.s_[top : top + side, left : left + side]
+        total[place] += weight * window
+        weights[place] += weight
+    return (total / weights)[: tiling.height, : tiling.width]

@@ -5,9 +5,10 @@ import functools
 import jax
 import numpy as np
 from flax.typing import VariableDict
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
+from crcfp_jax.blending.programs import AXIS, window_mesh
 from crcfp_jax.evaluation.windows import Evaluator
 from crcfp_jax.models.encoders.pixels import normalise
 from crcfp_jax.models.network import Network
@@ -34,17 +35,17 @@ def make_evaluator(
         side, microns_per_pixel, num_classes: as `Evaluator` has them.
         batch_size: windows a call, raised to a multiple of the devices.
     """
-    devices = np.array(jax.local_devices())
-    mesh = jax.sharding.Mesh(devices, ("window",), axis_types=(AxisType.Auto,))
+    mesh = window_mesh(jax.local_devices())
     on_device = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
 
     def forward(windows: UInt8[np.ndarray, "n s s 3"]) -> Float[Array, "n s s c"]:
-        return _probabilities(network, on_device, jax.device_put(windows, NamedSharding(mesh, PartitionSpec("window"))))
+        return _probabilities(network, on_device, jax.device_put(windows, NamedSharding(mesh, PartitionSpec(AXIS))))
 
     return Evaluator(
         forward=forward,
         side=side,
         microns_per_pixel=microns_per_pixel,
-        batch_size=batch_size + -batch_size % len(devices),
+        batch_size=batch_size + -batch_size % mesh.size,
         num_classes=num_classes,
+        mesh=mesh,
     )

@@ -14,7 +14,7 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.spacing import evenly_spaced
 from crcfp_jax.evaluation.metrics import confusion_matrix, summary
 from crcfp_jax.evaluation.pictures import Sample
-from crcfp_jax.evaluation.windows import Evaluator, predict_probabilities
+from crcfp_jax.evaluation.windows import Evaluator, predict_classes
 from data_pipelines import loaders
 from data_pipelines.data_set import DataSet, Record
 
@@ -59,8 +59,7 @@ def evaluate(
         examples = loaders.evaluation_examples(
             data_set, records, process_index=process_index, process_count=process_count, threads=threads
         )
-    for (record, image, label), probabilities in _with_probabilities(evaluator, examples):
-        prediction = probabilities.argmax(-1).astype(np.uint8)
+    for (record, image, label), prediction in _with_predictions(evaluator, examples):
         place = places[record.image, record.patient]
         confusions[place] += confusion_matrix(label, prediction, evaluator.num_classes)
         if count in wanted:
@@ -82,8 +81,8 @@ def evaluate(
     return figures | {"images": count, "per_image": per_image}, kept
 
 
-def _with_probabilities(evaluator: Evaluator, examples: Iterable[tuple]) -> Iterator[tuple[tuple, np.ndarray]]:
-    """Pairs each (record, image, label) with its probabilities, holding only the examples under way."""
+def _with_predictions(evaluator: Evaluator, examples: Iterable[tuple]) -> Iterator[tuple[tuple, np.ndarray]]:
+    """Pairs each (record, image, label) with its predicted classes, holding only the examples under way."""
     under_way: deque[tuple] = deque()
 
     def images() -> Iterator[tuple[np.ndarray, float]]:
@@ -91,8 +90,8 @@ def _with_probabilities(evaluator: Evaluator, examples: Iterable[tuple]) -> Iter
             under_way.append((record, image, label))
             yield image, record.microns_per_pixel
 
-    for probabilities in predict_probabilities(evaluator, images()):
-        yield under_way.popleft(), probabilities
+    for prediction in predict_classes(evaluator, images()):
+        yield under_way.popleft(), prediction
 
 
 def sum_over_processes(counts: Int64[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"]:

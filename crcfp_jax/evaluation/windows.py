@@ -1,15 +1,20 @@
 """Class probabilities of whole images from a network that sees windows of one size."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jax.sharding import Mesh
+from jaxtyping import Float32, Shaped, UInt8
 
-from data_pipelines.reading.resample import RowResampler, to_canvas
-from data_pipelines.tiling import Blender, Tiling, Window, cut_windows
+from crcfp_jax.blending.batches import Batches
+from crcfp_jax.blending.blender import Blender, Rows
+from crcfp_jax.blending.programs import window_mesh
+from data_pipelines.reading.resample import to_canvas
+from data_pipelines.tiling import Window, cut_windows
 
 IN_FLIGHT = 2  # device calls started before the oldest is waited for: the host cuts windows meanwhile
 
@@ -28,35 +33,7 @@ class Evaluator:
     microns_per_pixel: float  # of a pixel as the network sees it
     batch_size: int  # windows a call, on this process
     num_classes: int
-
-
-class _Pending:
-    """A picture whose windows are on their way through the device: blended and brought to its size as they come."""
-
-    def __init__(self, size: tuple[int, int], tiling: Tiling, channels: int):
-        """Args:
-        size: height, width of the picture as given.
-        tiling: of the canvas, as the network sees the picture.
-        channels: classes.
-        """
-        self._blender = Blender(tiling, channels)
-        self._resampler = RowResampler((tiling.height, tiling.width), size)
-        self._missing = deque((row, Window(top, left)) for row, top in enumerate(tiling.tops) for left in tiling.lefts)
-        self._rows: list[np.ndarray] = []
-
-    @property
-    def complete(self) -> bool:
-        return not self._missing
-
-    def add(self, probabilities: Float32[np.ndarray, "side side c"]) -> None:
-        """Takes what the network says of the next window."""
-        row, window = self._missing.popleft()
-        self._blender.add(window, [probabilities])
-        if self.complete or self._missing[0][0] != row:
-            self._rows.extend(map(self._resampler.push, self._blender.finish_row(row)))
-
-    def result(self) -> Float32[np.ndarray, "_ _ c"]:
-        return np.concatenate(self._rows)
+    mesh: Mesh = field(default_factory=lambda: window_mesh(jax.local_devices()[:1]))  # devices that share a call
 
 
 def predict_probabilities(
@@ -71,40 +48,66 @@ def predict_probabilities(
         evaluator: a trained network.
         images: each with its µm per pixel.
     """
+    return _predict(evaluator, images, "probabilities")
+
+
+def predict_classes(
+    evaluator: Evaluator, images: Iterable[tuple[UInt8[np.ndarray, "_ _ 3"], float]]
+) -> Iterator[UInt8[np.ndarray, "_ _"]]:
+    """The most probable class of each pixel of each image, as `predict_probabilities`: a fraction of its bytes."""
+    return _predict(evaluator, images, "classes")
+
+
+class _Pending:
+    """An image whose windows are on their way."""
+
+    def __init__(self, size: tuple[int, int]):
+        self._size = size
+        self._rows: list[Rows] = []
+
+    @property
+    def complete(self) -> bool:
+        return sum(rows.count for rows in self._rows) == self._size[0]
+
+    def hand_on(self, rows: Rows) -> None:
+        self._rows.append(rows)
+
+    def result(self, name: str) -> Shaped[np.ndarray, "_ _ *channels"]:
+        return np.concatenate([np.asarray(rows.arrays[name])[: rows.count, : self._size[1]] for rows in self._rows])
+
+
+def _predict(
+    evaluator: Evaluator, images: Iterable[tuple[UInt8[np.ndarray, "_ _ 3"], float]], gives: str
+) -> Iterator[Shaped[np.ndarray, "_ _ *channels"]]:
     pending: deque[_Pending] = deque()
-    started: deque[tuple[Any, list[_Pending]]] = deque()
-    waiting: list[tuple[np.ndarray, _Pending]] = []
+    started: deque[Mapping[str, Any]] = deque()
 
-    def start() -> None:
-        batch = np.zeros((evaluator.batch_size, evaluator.side, evaluator.side, 3), np.uint8)
-        chosen = waiting[: evaluator.batch_size]
-        del waiting[: evaluator.batch_size]
-        for index, (window, _) in enumerate(chosen):
-            batch[index] = window
-        started.append((evaluator.forward(batch), [owner for _, owner in chosen]))
-
-    def fetch() -> None:
-        output, owners = started.popleft()
-        for probabilities, owner in zip(np.asarray(output), owners, strict=False):  # the rest is padding
-            owner.add(probabilities)
+    def wait(results: Mapping[str, Any], _: Mapping[Blender, int]) -> None:
+        started.append(results)
+        if len(started) > IN_FLIGHT:
+            jax.block_until_ready(started.popleft())
 
     def finished() -> Iterator[np.ndarray]:
         while pending and pending[0].complete:
-            yield pending.popleft().result()
+            yield pending.popleft().result(gives)
 
+    size = evaluator.batch_size
+    batches = Batches(
+        lambda windows: {"probabilities": evaluator.forward(windows)},
+        side=evaluator.side, size=size, least=size, started=wait,
+    )  # fmt: skip
     for image, microns_per_pixel in images:
         canvas = to_canvas(image, evaluator.microns_per_pixel / microns_per_pixel)
         windows, tiling = cut_windows(canvas, evaluator.side)
-        owner = _Pending(image.shape[:2], tiling, evaluator.num_classes)
-        pending.append(owner)
-        waiting.extend((window, owner) for window in windows)
-        while len(waiting) >= evaluator.batch_size:
-            start()
-            while len(started) > IN_FLIGHT:
-                fetch()
+        pending.append(_Pending(image.shape[:2]))
+        blender = Blender(
+            tiling, image.shape[:2], {"probabilities": evaluator.num_classes}, (gives,), pending[-1].hand_on,
+            mesh=evaluator.mesh, batch=size,
+        )  # fmt: skip
+        places = (Window(top, left) for top in tiling.tops for left in tiling.lefts)
+        for place, window in zip(places, windows, strict=True):
+            batches.push(blender, place, window)
+        batches.end(blender)
         yield from finished()
-    if waiting:
-        start()
-    while started:
-        fetch()
-        yield from finished()
+    batches.flush()
+    yield from finished()

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from crcfp_jax.common.classes import IGNORED
 from crcfp_jax.common.spacing import evenly_spaced
 from crcfp_jax.evaluation.metrics import confusion_matrix, mean_iou
-from crcfp_jax.evaluation.windows import predict_probabilities
+from crcfp_jax.evaluation.windows import predict_classes
 from crcfp_jax.figures.models import Model
 from crcfp_jax.figures.runs import MissingRuns
 from data_pipelines import geometry
@@ -73,8 +73,7 @@ def mixed_examples(model: Model) -> list[Example]:
 
 def predictions(model: Model, examples: Sequence[Example]) -> list[UInt8[np.ndarray, "_ _"]]:
     """Predicted classes of whole images, as evaluation predicts them."""
-    found = predict_probabilities(model.evaluator, ((e.image, e.record.microns_per_pixel) for e in examples))
-    return [probabilities.argmax(-1).astype(np.uint8) for probabilities in found]
+    return list(predict_classes(model.evaluator, ((e.image, e.record.microns_per_pixel) for e in examples)))
 
 
 def at_size(example: Example, size: tuple[int, int]) -> Example:

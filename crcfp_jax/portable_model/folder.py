@@ -9,9 +9,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax import export
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, UInt8
 
+from crcfp_jax.blending.programs import AXIS, window_mesh
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.words import one_line
 from crcfp_jax.portable_model.card import ARTIFACT, PARAMETERS, Card, check_files, read_card
@@ -50,8 +51,8 @@ class Model:
         if embedding and not self.card.embedding:
             raise UserError(f"{self.folder} tells no features of places: export the model again with this version")
         names = ["probabilities", *["uncertainty"] * uncertainty, *["embedding"] * embedding]
-        mesh = jax.sharding.Mesh(np.array(devices), ("window",), axis_types=(AxisType.Auto,))
-        everywhere, shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("window"))
+        mesh = window_mesh(devices)
+        everywhere, shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
         weights = jax.device_put(self.variables, everywhere)
 
         def outputs(variables: Any, images: Array) -> dict[str, Array]:

@@ -19,7 +19,8 @@ class Format:
     writer: str  # 'module:class', a `writing.output.Writer`
     help: str  # for the command line: a few words
     default: bool = False  # written unless --formats says otherwise
-    uncertainty: bool = False  # of models with auxiliary classifiers only
+    probabilities: bool = False  # whether its writer reads `Band.probabilities`
+    uncertainty: bool = False  # whether it reads `Band.uncertainty`, of models with auxiliary classifiers only
     # Bytes a pixel kept aside until the file can be written: of a number of classes, and whether TIFFs are written.
     kept: Callable[[int, bool], int] = lambda classes, large: 0
     takes: tuple[str, ...] = ("folder", "grid", "classes")  # of what `open` is given, in the order of the writer
@@ -49,7 +50,10 @@ FORMATS = {
     ),
     "csv": Format(f"{_WRITING}.areas:AreaWriter", "area of each class", default=True),
     "probabilities": Format(
-        f"{_WRITING}.planes:ProbabilityWriter", "OME-TIFF of every class", kept=lambda classes, large: classes
+        f"{_WRITING}.planes:ProbabilityWriter",
+        "OME-TIFF of every class",
+        probabilities=True,
+        kept=lambda classes, large: classes,
     ),
     "uncertainty": Format(
         f"{_WRITING}.planes:UncertaintyWriter",
@@ -69,3 +73,11 @@ def default_formats() -> tuple[str, ...]:
 def need_uncertainty(names: Iterable[str]) -> bool:
     """Whether one of the formats needs the network's uncertainty."""
     return any(FORMATS[name].uncertainty for name in names)
+
+
+def needed_of_pixels(names: Iterable[str]) -> tuple[str, ...]:
+    """What the formats need of each pixel, as `blending.programs.finisher` gives it."""
+    rows = [FORMATS[name] for name in names]
+    wanted = {"probabilities8": any(row.probabilities for row in rows)}
+    wanted["uncertainty16"] = any(row.uncertainty for row in rows)
+    return ("classes", *(name for name, needed in wanted.items() if needed))

@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crcfp_jax.common.files import check_space, user_error_on_write
 from crcfp_jax.portable_model.card import Card
-from crcfp_jax.slides.engine import Forward, Timing, predict_canvas
-from crcfp_jax.slides.formats import FORMATS, need_uncertainty
+from crcfp_jax.slides.engine import Job, Timing
+from crcfp_jax.slides.formats import FORMATS, need_uncertainty, needed_of_pixels
 from crcfp_jax.slides.frames import read_frames
 from crcfp_jax.slides.inputs import Input
 from crcfp_jax.slides.options import Options
@@ -25,75 +24,83 @@ from crcfp_jax.slides.writing.output import Output, Writer
 from data_pipelines.reading.open import open_slide
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """A model ready to run."""
+class Making:
+    """A picture's results in the making, in a folder; use it as a context manager.
 
-    card: Card
-    forward: Forward
-    devices: int  # that share a batch
-
-
-def predict_picture(
-    predictor: Predictor,
-    picture: Input,
-    folder: Path,
-    options: Options,
-    *,
-    pool: Executor,
-    advance: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Any]:
-    """Writes the wanted files of a picture into a folder.
-
-    Args:
-        predictor: a model on its devices.
-        picture: what is predicted.
-        folder: an empty folder.
-        options: how.
-        pool: threads that read.
-        advance: called with the windows just done and all windows.
-
-    Returns:
-        What result.json says of the picture: JSON.
-
-    Raises:
-        UserError: the picture or its regions can't be read, nothing tells its pixel size, or the disk is full.
+    Its `job` goes to the engine; `finish` completes the files once the engine has handed on every row.
     """
-    started = time.perf_counter()
-    with ExitStack() as stack:
-        plan = plan_picture(stack.enter_context(open_slide(picture.path)), predictor.card, options)
-        frames, notes = ([], []) if picture.regions is None else read_frames(picture.regions, plan.slide.size)
-        frame_areas = FrameAreaWriter(folder, plan.grid, predictor.card.classes, frames)
-        size = _size_in_the_making(plan.grid, options, len(predictor.card.classes))
-        check_space(folder.parent, size, what="making the results", option="--output")
-        with user_error_on_write(folder.parent):
-            writers = _open_writers(stack, folder, plan, predictor.card, options)
-        if frames:
-            writers.append(frame_areas)
-        size = (plan.view.size[0], plan.view.size[1])
-        output = Output(size, plan.grid, plan.tissue, writers, num_classes=len(predictor.card.classes))
-        advance(0, plan.count)
-        with user_error_on_write(folder.parent):
-            timing = predict_canvas(
-                plan.view,
-                plan.tiling,
-                plan.windows,
-                predictor.forward,
-                output.write,
-                channels=len(predictor.card.classes) + need_uncertainty(options.formats),
-                devices=predictor.devices,
-                batch_size=options.batch_size,
-                pool=pool,
-                slab_height=slab_height(plan.view.size[1]),
-                advance=lambda done: advance(done, plan.count),
+
+    def __init__(self, card: Card, picture: Input, folder: Path, options: Options):
+        """Opens the picture and the files.
+
+        Args:
+            card: of the model.
+            picture: what is predicted.
+            folder: an empty folder.
+            options: how.
+
+        Raises:
+            UserError: the picture or its regions can't be read, nothing tells its pixel size, or the disk is full.
+        """
+        self._started = time.perf_counter()
+        self._card, self._folder, self._options = card, folder, options
+        classes = card.classes
+        with ExitStack() as stack:
+            self.plan = plan_picture(stack.enter_context(open_slide(picture.path)), card, options)
+            frames, self._notes = (
+                ([], []) if picture.regions is None else read_frames(picture.regions, self.plan.slide.size)
             )
-            output.finish()
-        notes += [note for writer in writers for note in getattr(writer, "notes", ())]
-    # What is hidden is a user's, put aside (`ResultFolders.claimed`).
-    files = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
-    result = _describe_result(plan, predictor.card, options, output.areas, files, timing, time.perf_counter() - started)
-    result["input"]["notes"] += notes
-    return result | {"regions": frame_areas.describe()}
+            self._frame_areas = FrameAreaWriter(folder, self.plan.grid, classes, frames)
+            size = _size_in_the_making(self.plan.grid, options, len(classes))
+            check_space(folder.parent, size, what="making the results", option="--output")
+            with user_error_on_write(folder.parent):
+                self._writers = _open_writers(stack, folder, self.plan, card, options)
+            if frames:
+                self._writers.append(self._frame_areas)
+            self._output = Output(self.plan.grid, self.plan.tissue, self._writers, num_classes=len(classes))
+            stack.callback(self._output.close)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> "Making":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def job(self, advance: Callable[[int, int], None]) -> Job:
+        """What the engine is to do; `advance` is called with the windows just done and all windows."""
+        plan, count = self.plan, len(self._card.classes)
+        return Job(
+            canvas=plan.view,
+            tiling=plan.tiling,
+            windows=plan.windows,
+            output=(plan.grid.height, plan.grid.width),
+            channels={"probabilities": count} | ({"uncertainty": 1} if need_uncertainty(self._options.formats) else {}),
+            gives=needed_of_pixels(self._options.formats),
+            sink=self._output.write,
+            slab_height=slab_height(plan.view.size[1]),
+            advance=lambda done: advance(done, plan.count),
+        )
+
+    def finish(self, timing: "Future[Timing]") -> dict[str, Any]:
+        """Waits for the last row and completes the files.
+
+        Returns:
+            What result.json says of the picture: JSON.
+
+        Raises:
+            UserError: the picture can't be read, or the disk is full.
+        """
+        with user_error_on_write(self._folder.parent):
+            took = timing.result()
+            self._output.finish()
+        # What is hidden is a user's, put aside (`ResultFolders.claimed`).
+        files = sorted(file.name for file in self._folder.iterdir() if not file.name.startswith("."))
+        seconds = time.perf_counter() - self._started
+        result = _describe_result(self.plan, self._card, self._options, self._output.areas, files, took, seconds)
+        result["input"]["notes"] += self._notes
+        result["input"]["notes"] += [note for writer in self._writers for note in getattr(writer, "notes", ())]
+        return result | {"regions": self._frame_areas.describe()}
 
 
 def _size_in_the_making(grid: OutputGrid, options: Options, classes: int) -> int:

@@ -41,6 +41,8 @@ class Row:
 class Summary:
     """The pictures of one command, as they come. Use it as a context manager: its end prints and writes the summary.
 
+    Pictures have numbers in the order in which they are first named, though a later one may be done before.
+
     summary.csv holds the other results below the output too, since other commands may have made them; where any has
     regions, summary_by_region.csv holds these.
     """
@@ -60,12 +62,13 @@ class Summary:
         if not self._console.is_terminal:
             self._console.width = max(self._console.width, LOG_WIDTH)
         self._rows: list[Row] = []  # of this command
+        self._numbers: dict[str, int] = {}  # of its pictures, from 1
 
     def __enter__(self) -> "Summary":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._rows = [self._now(row) for row in self._rows]
+        self._rows = sorted(map(self._now, self._rows), key=lambda row: self._numbers[row.name])
         self._print_table()
         for row in self._rows:
             if row.state == "failed":
@@ -86,7 +89,8 @@ class Summary:
     @contextmanager
     def progress(self, picture: Input) -> Iterator[Callable[[int, int], None]]:
         """A bar on a terminal, else a line a minute; yields a function of the windows just done and all windows."""
-        name, columns = f"{self._number}{shown(picture.name)}", (TextColumn("windows"), TimeRemainingColumn())
+        name = f"{self._number(picture.name)}{shown(picture.name)}"
+        columns = (TextColumn("windows"), TimeRemainingColumn())
         started = told = self._clock()
         seen = 0
         with progress_bar(name, None, *columns, console=self._console, transient=True) as advance:
@@ -133,12 +137,11 @@ class Summary:
         """A picture could not be predicted."""
         self._add(Row(picture.name, "failed", error=reason), "failed")
 
-    @property
-    def _number(self) -> str:
-        return f"[{len(self._rows) + 1}/{self._count}] "
+    def _number(self, name: str) -> str:
+        return f"[{self._numbers.setdefault(name, len(self._numbers) + 1)}/{self._count}] "
 
     def _add(self, row: Row, told: str) -> None:
-        self._say(f"{self._number}{shown(row.name)}: {told}")
+        self._say(f"{self._number(row.name)}{shown(row.name)}: {told}")
         self._rows.append(row)
 
     def _say(self, line: str) -> None:

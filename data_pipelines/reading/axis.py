@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,19 @@ class Axis:
             return available * self.output // self.source
         return max(0, ((self.output * (2 * available - 1) - 1) // self.source + 1) // 2)
 
-    def weights(self, start: int, stop: int) -> scipy.sparse.csr_array:
-        """Float32 [stop - start, source pixels of `source_range`]; a row holds the weights of an output pixel."""
+    def taps(self, start: int, stop: int) -> tuple[Int[np.ndarray, "n k"], Float32[np.ndarray, "n k"]]:
+        """Source pixels of each output pixel, ascending, and their weights; where a weight is 0, any number."""
         pixels = np.arange(start, stop, dtype=np.int64)[:, None]
         index, weight = self._area(pixels) if self.output <= self.source else self._linear(pixels)
+        return index, weight.astype(np.float32)
+
+    def weights(self, start: int, stop: int) -> scipy.sparse.csr_array:
+        """Float32 [stop - start, source pixels of `source_range`]; a row holds the weights of an output pixel."""
+        index, weight = self.taps(start, stop)
         first, last = self.source_range(start, stop)
         used = weight > 0
         ends = np.concatenate([[0], np.cumsum(used.sum(1))])
-        content = (weight[used].astype(np.float32), index[used] - first, ends)
+        content = (weight[used], index[used] - first, ends)
         return scipy.sparse.csr_array(content, shape=(stop - start, last - first))
 
     def _left_of(self, pixel: int) -> int:

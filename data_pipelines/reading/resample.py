@@ -1,4 +1,4 @@
-"""A slide, or rows of planes, at another pixel size: the same numbers however the output is cut."""
+"""A slide, or a picture in memory, at another pixel size: the same numbers however the output is cut."""
 
 import cv2
 import numpy as np
@@ -91,48 +91,6 @@ def _transposed(pixels: Float32[np.ndarray, "h w c"]) -> Float32[np.ndarray, "w 
     if pixels.strides[1] in TRANSPOSABLE:
         return cv2.transpose(pixels).reshape(pixels.shape[1], pixels.shape[0], -1)
     return np.ascontiguousarray(pixels.swapaxes(0, 1))
-
-
-class RowResampler:
-    """Brings rows of planes that come one after the other to another size; keeps only the rows that it still needs."""
-
-    def __init__(self, source_size: tuple[int, int], output_size: tuple[int, int]):
-        """Args:
-        source_size: height, width of what is pushed, in all.
-        output_size: height, width of what comes back, in all.
-        """
-        self._vertical, self._horizontal = (Axis(*pair) for pair in zip(source_size, output_size, strict=True))
-        self._same = tuple(source_size) == tuple(output_size)
-        self._kept: Float32[np.ndarray, "r w c"] | None = None
-        self._pushed = 0  # source rows
-        self._returned = 0  # output rows
-
-    def push(self, rows: Float32[np.ndarray, "_ w c"]) -> Float32[np.ndarray, "_ _ c"]:
-        """Takes the next source rows and returns the output rows, perhaps none, that need no further ones.
-
-        Raises:
-            ValueError: rows of another width, or more rows than the source has.
-        """
-        self._pushed += len(rows)
-        if rows.shape[1] != self._horizontal.source or self._pushed > self._vertical.source:
-            size = (self._vertical.source, self._horizontal.source)
-            raise ValueError(f"rows up to {self._pushed} of {rows.shape[1]} pixels do not fit a source of {size}")
-        if self._same:
-            return rows
-        source = rows if self._kept is None else np.concatenate([self._kept, rows])
-        first = self._pushed - len(source)
-        start, stop = self._returned, self._vertical.complete(self._pushed)
-        width = self._horizontal.output
-        if stop > start:
-            above, below = self._vertical.source_range(start, stop)
-            block = source[above - first : below - first]
-            output = resample(block, self._vertical, self._horizontal, (start, stop), (0, width))
-        else:
-            output = np.empty((0, width, rows.shape[2]), np.float32)
-        self._returned = stop
-        needed = self._vertical.source_range(stop, stop + 1)[0] if stop < self._vertical.output else self._pushed
-        self._kept = source[needed - first :].copy()
-        return output
 
 
 class View:

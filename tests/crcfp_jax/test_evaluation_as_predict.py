@@ -10,11 +10,12 @@ import tifffile
 from PIL import Image
 from tiny_model import SIDE, make_model
 
-from crcfp_jax.evaluation.windows import Evaluator, predict_probabilities
+from crcfp_jax.blending.programs import window_mesh
+from crcfp_jax.evaluation.windows import Evaluator, predict_classes, predict_probabilities
 from crcfp_jax.portable_model.folder import load_model
 from crcfp_jax.predict import main
-from crcfp_jax.slides.engine import predict_canvas
-from crcfp_jax.slides.writing.output import Output, output_grid
+from crcfp_jax.slides.engine import Engine, Job
+from crcfp_jax.slides.writing.output import output_grid
 from data_pipelines.reading.open import open_slide
 from data_pipelines.reading.resample import View, canvas_size, to_canvas
 from data_pipelines.reading.slide import Slide
@@ -38,23 +39,6 @@ class Picture(Slide):
         pass
 
 
-class Kept:
-    """A writer that keeps what it is given."""
-
-    def __init__(self):
-        self.classes, self.probabilities = [], []
-
-    def write(self, band):
-        self.classes.append(band.classes)
-        self.probabilities.append(band.probabilities)
-
-    def finish(self):
-        pass
-
-    def close(self):
-        pass
-
-
 def tissue(number, height, width):
     return np.ascontiguousarray(synthesise(2023, "H11", number, max(height, width, 32))[0][:height, :width])
 
@@ -71,22 +55,40 @@ def predicted(pixels, microns_per_pixel):
     """Classes and probabilities, by the way of `predict --everything`."""
     view = View(Picture(pixels), microns_per_pixel / MICRONS)
     tiling = Tiling(*view.size, SIDE, window_step(SIDE, OVERLAP))
-    kept = Kept()
-    output = Output(view.size, output_grid(pixels.shape[:2], MICRONS, view.size), None, [kept], num_classes=3)
-    with ThreadPoolExecutor(2) as pool:
-        predict_canvas(
-            view, tiling, choose_windows(tiling, lambda top, left: True),
-            lambda windows: {"probabilities": classify(windows)}, output.write,
-            channels=3, batch_size=5, pool=pool, slab_height=50,
-        )  # fmt: skip
-    output.finish()
-    return np.concatenate(kept.classes), np.concatenate(kept.probabilities)
+    grid, found = output_grid(pixels.shape[:2], MICRONS, view.size), []
+    mesh = window_mesh(jax.local_devices()[:1])
+    with (
+        ThreadPoolExecutor(2) as pool,
+        Engine(
+            lambda windows: {"probabilities": classify(windows)}, mesh=mesh, side=SIDE, batch_size=5, pool=pool
+        ) as e,
+    ):
+        timing = e.send(
+            Job(
+                view,
+                tiling,
+                choose_windows(tiling, lambda top, left: True),
+                (grid.height, grid.width),
+                {"probabilities": 3},
+                ("classes", "probabilities"),
+                lambda rows, arrays: found.append(arrays),
+                50,
+            )
+        )
+        e.flush()
+        timing.result()
+    return tuple(np.concatenate([part[name] for part in found]) for name in ("classes", "probabilities"))
 
 
 def evaluated(pictures, microns_per_pixel):
     """Probabilities, by evaluation."""
     evaluator = Evaluator(classify, SIDE, microns_per_pixel, batch_size=7, num_classes=3)
-    return list(predict_probabilities(evaluator, [(pixels, MICRONS) for pixels in pictures]))
+    images = [(pixels, MICRONS) for pixels in pictures]
+    found = list(predict_probabilities(evaluator, images))
+    for classes, probabilities in zip(predict_classes(evaluator, images), found, strict=True):
+        assert classes.dtype == np.uint8
+        np.testing.assert_array_equal(classes, probabilities.argmax(-1))
+    return found
 
 
 SIZES = [(250, 250), (90, 121), (20, 25), (20, 75), (75, 20), (32, 32), (1, 1)]

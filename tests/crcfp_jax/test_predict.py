@@ -403,24 +403,23 @@ def test_missing_packages_are_named():
 
 @pytest.mark.multiprocess
 def test_a_killed_process_leaves_nothing_that_looks_finished_and_the_next_goes_on(model, tmp_path):
-    for name in ("a.png", "b.png"):
-        save(tmp_path / name, tissue(1000, 1000))
+    for name, side in (("a.png", 100), ("b.png", 1000)):
+        save(tmp_path / name, tissue(side, side))
     words = ["--model", model, "--output", tmp_path / "out", tmp_path / "a.png", tmp_path / "b.png", "--batch_size", 4]
     command = [sys.executable, "-m", "crcfp_jax.predict", *map(str, words)]
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache")}
-    second = tmp_path / "out" / ".b.png.part"
+    first, second = tmp_path / "out" / "a.png" / "result.json", tmp_path / "out" / ".b.png.part"
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + 120
         try:
-            while not second.exists():
+            while not (first.is_file() and second.exists()):
                 assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
                 time.sleep(0.01)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
-    assert (tmp_path / "out" / "a.png" / "result.json").is_file()
-    assert not (tmp_path / "out" / "b.png").exists()
+    assert first.is_file() and not (tmp_path / "out" / "b.png").exists()
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "a.png: done before" in done.stdout

@@ -5,9 +5,7 @@ import pytest
 
 from data_pipelines.tiling import (
     OVERLAP,
-    Blender,
     Tiling,
-    Window,
     blend_windows,
     blending_weight,
     cut_windows,
@@ -80,14 +78,3 @@ def test_windows_of_another_image_are_an_error():
     windows, tiling = cut_windows(random_image(4, 6), 4)
     with pytest.raises(ValueError, match=r"expected windows \[2, 4, 4, 'c'\], not \[1, 4, 4, 3\]"):
         blend_windows(windows[:1].astype(np.float32), tiling)
-
-
-def test_rows_come_as_soon_as_no_window_touches_them_and_uncovered_ones_are_0():
-    blender = Blender(Tiling(10, 4, side=4, step=3), channels=1)
-    heights = []
-    for row, top in enumerate((0, 3, 6)):
-        if row != 1:
-            blender.add(Window(top, 0), [np.full((4, 4, 1), row + 1, np.float32)])
-        rows = np.concatenate(list(blender.finish_row(row)))
-        heights.append(rows[:, 0, 0].tolist())
-    assert heights == [[1, 1, 1], [1, 0, 0], [3, 3, 3, 3]]

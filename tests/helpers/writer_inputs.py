@@ -31,7 +31,7 @@ class Picture(Slide):
 
 
 def bands(classes, probabilities=None, uncertainty=None, *, height=None, rng=None):
-    """Bands of a height, or of heights drawn at random, of a class map and what goes with it."""
+    """Bands of a height, or of heights drawn at random, of a class map and what goes with it, from 0 to 1."""
     top = 0
     while top < len(classes):
         rows = slice(top, top + (height or int(rng.integers(1, 9))))
@@ -39,8 +39,8 @@ def bands(classes, probabilities=None, uncertainty=None, *, height=None, rng=Non
         yield Band(
             top,
             part,
-            np.zeros((*part.shape, len(CLASSES)), np.float32) if probabilities is None else probabilities[rows],
-            None if uncertainty is None else uncertainty[rows],
+            None if probabilities is None else np.rint(255 * probabilities[rows]).astype(np.uint8),
+            None if uncertainty is None else np.rint(65535 * uncertainty[rows]).astype(np.uint16),
         )
         top += len(part)
 

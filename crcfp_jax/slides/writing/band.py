@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8, UInt16
 
-NOT_ANALYSED = 255  # class number of pixels that no network has seen
+from crcfp_jax.blending.programs import UNSEEN
+
+NOT_ANALYSED = UNSEEN  # class number of pixels that no network has seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,8 +19,9 @@ class Band:
 
     top: int  # first row, in output pixels
     classes: UInt8[np.ndarray, "rows width"]  # class numbers; NOT_ANALYSED elsewhere
-    probabilities: Float32[np.ndarray, "rows width c"]  # finite; 0 where not analysed
-    uncertainty: Float32[np.ndarray, "rows width"] | None  # finite; 0 where not analysed; None: the model has none
+    # 255 = 1; 0 where not analysed. None: all 0, or no format wants them
+    probabilities: UInt8[np.ndarray, "rows width c"] | None = None
+    uncertainty: UInt16[np.ndarray, "rows width"] | None = None  # 65535 = 1; likewise
 
 
 @dataclass(frozen=True)

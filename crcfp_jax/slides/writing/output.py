@@ -1,16 +1,19 @@
-"""From rows of the canvas to bands of the output, and to every writer."""
+"""From rows of the output to bands, and to every writer."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool
 
 from crcfp_jax.slides.writing.areas import AreaCount
 from crcfp_jax.slides.writing.band import NOT_ANALYSED, Band, OutputGrid
 from crcfp_jax.slides.writing.mask import PNG_PIXELS
-from data_pipelines.reading.resample import RowResampler
 from data_pipelines.reading.tissue import Tissue
+
+WAITING = 2  # bands that a writer may be behind
 
 
 @runtime_checkable
@@ -40,65 +43,76 @@ def output_grid(size: tuple[int, int], microns_per_pixel: float, canvas: tuple[i
 
 
 class Output:
-    """Brings rows to the output's pixels, decides the class of each, and hands them to the writers.
+    """Makes bands of the rows that come; each writer gets them in a thread of its own.
 
     Attributes:
         areas: pixels of each class so far.
     """
 
-    def __init__(
-        self,
-        canvas: tuple[int, int],
-        grid: OutputGrid,
-        tissue: Tissue | None,
-        writers: Sequence[Writer],
-        *,
-        num_classes: int,
-    ):
+    def __init__(self, grid: OutputGrid, tissue: Tissue | None, writers: Sequence[Writer], *, num_classes: int):
         """Args:
-        canvas: height, width of the rows that come, in all.
         grid: pixels of the output.
         tissue: what counts as analysed; None: everything.
         writers: get each band.
-        num_classes: channels of a row that are probabilities; one more is the uncertainty.
+        num_classes: of the model.
         """
-        self._grid, self._tissue, self._writers, self._classes = grid, tissue, writers, num_classes
-        self._resampler = RowResampler(canvas, (grid.height, grid.width))
+        self._grid, self._tissue, self._writers = grid, tissue, writers
+        self._lanes = [ThreadPoolExecutor(1, "write") for _ in writers]
+        self._waiting: deque[list[Future]] = deque()  # a band each
         self._top = 0
         self.areas = AreaCount(num_classes)
 
-    def write(self, rows: Float32[np.ndarray, "rows width channels"]) -> None:
-        """Takes the next rows of the canvas."""
-        values = self._resampler.push(rows)
-        if not len(values):
-            return
-        total = values[..., : self._classes] @ np.ones(self._classes, np.float32)
-        seen = total > 0
-        if self._tissue is not None:
-            size = (self._grid.height, self._grid.width)
-            seen &= self._tissue.window(self._top, 0, *values.shape[:2], size)
-        classes = np.full(seen.shape, NOT_ANALYSED, np.uint8)
-        settled = np.zeros_like(values)
-        columns = np.flatnonzero(seen.any(0))  # most of a slide is glass
-        if len(columns):
-            part, shown = values[:, columns], seen[:, columns]
-            # Of the values as they are, as evaluation takes it: division may round two of them to the same number.
-            classes[:, columns] = np.where(shown, part[..., : self._classes].argmax(-1), NOT_ANALYSED)
-            # Where pixels that were looked at meet others, an output pixel may be a mean of both.
-            part /= np.where(shown, total[:, columns], 1)[..., None]
-            part[~shown] = 0
-            settled[:, columns] = part
-        probabilities = settled[..., : self._classes]
-        uncertainty = settled[..., self._classes] if settled.shape[-1] > self._classes else None
-        band = Band(self._top, classes, probabilities, uncertainty)
-        self.areas.add(classes)
-        for writer in self._writers:
-            writer.write(band)
-        self._top += len(values)
+    def write(self, rows: int, found: Mapping[str, np.ndarray] | None) -> None:
+        """Takes the next rows, as `blending.programs.finisher` gives them; None: the network has seen none of them.
+
+        Raises:
+            Exception: of a writer, on this band or one before.
+        """
+        band = self._band(rows, found)
+        self._top += rows
+        while len(self._waiting) >= WAITING:
+            self._wait()
+        self._send(lambda writer: writer.write(band))
+        self.areas.add(band.classes)
 
     def finish(self) -> None:
         """Completes every file."""
+        while self._waiting:
+            self._wait()
         if self._top != self._grid.height:
             raise RuntimeError(f"{self._top} rows of {self._grid.height} came")
-        for writer in self._writers:
-            writer.finish()
+        self._send(lambda writer: writer.finish())
+        self._wait()
+
+    def close(self) -> None:
+        """Waits for what the writers are at; no more is begun."""
+        for lane in self._lanes:
+            lane.shutdown(cancel_futures=True)
+
+    def _send(self, do: Callable[[Writer], None]) -> None:
+        self._waiting.append([lane.submit(do, writer) for lane, writer in zip(self._lanes, self._writers, strict=True)])
+
+    def _wait(self) -> None:
+        for future in self._waiting.popleft():
+            future.result()
+
+    def _band(self, rows: int, found: Mapping[str, np.ndarray] | None) -> Band:
+        width = self._grid.width
+        if found is None:
+            return Band(self._top, np.full((rows, width), NOT_ANALYSED, np.uint8))
+        classes = np.array(found["classes"], order="C")  # those of a device may be read only, and wider than the output
+        probabilities, uncertainty = found.get("probabilities8"), found.get("uncertainty16")
+        if self._tissue is not None:
+            size = (self._grid.height, self._grid.width)
+            glass = ~self._tissue.window(self._top, 0, rows, width, size)
+            classes[glass] = NOT_ANALYSED
+            probabilities, uncertainty = (_without(values, glass) for values in (probabilities, uncertainty))
+        return Band(self._top, classes, probabilities, uncertainty)
+
+
+def _without(values: np.ndarray | None, glass: Bool[np.ndarray, "rows width"]) -> np.ndarray | None:
+    if values is None:
+        return None
+    values = np.array(values, order="C")
+    values[glass] = 0
+    return values

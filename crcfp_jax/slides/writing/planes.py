@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt
 from tifffile import TiffWriter
 
 from crcfp_jax.common.classes import ClassInfo
@@ -31,7 +30,8 @@ class ProbabilityWriter:
     def write(self, band: Band) -> None:
         """Keeps the band's rows on disk."""
         for number in range(len(self._classes)):
-            self._spool.write(number, band.top, _scaled(band.probabilities[..., number], 255))
+            rows = np.zeros_like(band.classes) if band.probabilities is None else band.probabilities[..., number]
+            self._spool.write(number, band.top, rows)
 
     def finish(self) -> None:
         """Writes the file."""
@@ -59,11 +59,10 @@ class UncertaintyWriter:
 
     def write(self, band: Band) -> None:
         """Keeps the band's rows on disk, and their means."""
-        if band.uncertainty is None:
-            raise ValueError("the model has no uncertainty")
-        self._picture.add(band.uncertainty, band.classes != NOT_ANALYSED)
+        rows = np.zeros(band.classes.shape, np.uint16) if band.uncertainty is None else band.uncertainty
+        self._picture.add(rows / np.float32(65535), band.classes != NOT_ANALYSED)
         if self._spool is not None:
-            self._spool.write(0, band.top, _scaled(band.uncertainty, 65535))
+            self._spool.write(0, band.top, rows)
 
     def finish(self) -> None:
         """Writes the files."""
@@ -76,13 +75,6 @@ class UncertaintyWriter:
         """Removes the scratch file."""
         if self._spool is not None:
             self._spool.close()
-
-
-def _scaled(values: Float32[np.ndarray, "rows width"], most: int) -> UInt[np.ndarray, "rows width"]:
-    """Values from 0 to 1 as whole numbers from 0 to `most`, of 8 or 16 bits."""
-    scaled = values * np.float32(most)
-    np.rint(scaled, out=scaled)
-    return np.clip(scaled, 0, most, out=scaled).astype(np.uint8 if most < 256 else np.uint16)
 
 
 def _write_ome(path: Path, spool: Spool, grid: OutputGrid, names: Sequence[str]) -> None:

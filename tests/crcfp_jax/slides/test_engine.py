@@ -3,13 +3,17 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import numpy as np
 import pytest
 
+from crcfp_jax.blending.programs import window_mesh
 from crcfp_jax.slides import strips
-from crcfp_jax.slides.engine import predict_canvas
+from crcfp_jax.slides.engine import Engine, Job
 from data_pipelines.geometry import pad_to
 from data_pipelines.tiling import Tiling, Window, choose_windows
+
+HALF = 0.5 / 65535 + 1e-6  # an uncertainty comes as one of 65,536 numbers
 
 
 class Picture:
@@ -49,23 +53,50 @@ class Network:
         return outputs
 
 
+class Rows:
+    """Puts what comes together: probabilities and, of a network that has it, the uncertainty."""
+
+    def __init__(self, width, channels):
+        self.width, self.channels, self.parts = width, channels, []
+
+    def __call__(self, count, arrays):
+        if arrays is None:
+            self.parts.append(np.zeros((count, self.width, self.channels), np.float32))
+            return
+        parts = [arrays["probabilities"]]
+        if "uncertainty16" in arrays:
+            parts.append((arrays["uncertainty16"] / np.float32(65535))[..., None])
+        assert all(len(part) == count for part in parts)
+        self.parts.append(np.concatenate(parts, -1))
+
+
+def job(picture, tiling, sink, wanted=lambda top, left: True, *, uncertainty=True, slab_height=64):
+    return Job(
+        canvas=picture,
+        tiling=tiling,
+        windows=choose_windows(tiling, wanted),
+        output=picture.size,
+        channels={"probabilities": 2} | ({"uncertainty": 1} if uncertainty else {}),
+        gives=("probabilities", *["uncertainty16"] * uncertainty),
+        sink=sink,
+        slab_height=slab_height,
+    )
+
+
 def run(picture, tiling, wanted=lambda top, left: True, *, network=None, devices=1, batch_size=4, slab_height=64):
     network = network or Network()
-    rows = []
-    with ThreadPoolExecutor(2) as pool:
-        timing = predict_canvas(
-            picture,
-            tiling,
-            choose_windows(tiling, wanted),
-            network,
-            rows.append,
-            channels=3 if network.uncertainty else 2,
-            devices=devices,
-            batch_size=batch_size,
-            pool=pool,
-            slab_height=slab_height,
+    rows = Rows(picture.size[1], 3 if network.uncertainty else 2)
+    mesh = window_mesh(jax.local_devices()[:devices])
+    with (
+        ThreadPoolExecutor(2) as pool,
+        Engine(network, mesh=mesh, side=tiling.side, batch_size=batch_size, pool=pool) as engine,
+    ):
+        timing = engine.send(
+            job(picture, tiling, rows, wanted, uncertainty=network.uncertainty, slab_height=slab_height)
         )
-    return np.concatenate(rows), timing
+        engine.flush()
+        timing = timing.result()
+    return np.concatenate(rows.parts), timing
 
 
 def reference(picture, tiling, wanted=lambda top, left: True):
@@ -96,7 +127,7 @@ def greatest_steps(plane, tiling):
 def test_one_window_is_the_bare_network():
     picture = Picture(32, 32)
     ours, timing = run(picture, Tiling(32, 32, side=32, step=24))
-    np.testing.assert_allclose(ours, np.dstack(classify(picture.pixels)), rtol=1e-6)
+    np.testing.assert_allclose(ours, np.dstack(classify(picture.pixels)), rtol=1e-6, atol=HALF)
     assert timing.windows == 1 and timing.seconds > 0 and 0 < timing.busy <= 1
 
 
@@ -105,17 +136,17 @@ def test_larger_and_smaller_pictures_equal_the_reference(size):
     picture, tiling = Picture(*size), Tiling(*size, side=32, step=24)
     ours, _ = run(picture, tiling)
     assert ours.shape == (*size, 3)
-    np.testing.assert_allclose(ours, reference(picture, tiling), atol=1e-6)
+    np.testing.assert_allclose(ours, reference(picture, tiling), atol=HALF)
 
 
 def test_batches_devices_and_bands_change_nothing():
     tiling = Tiling(150, 170, side=32, step=20)
     expected, _ = run(Picture(150, 170), tiling, batch_size=1, slab_height=1000)
-    for devices, batch_size, slab_height in [(1, 7, 1), (3, 4, 13), (2, 64, 32), (5, 1, 149)]:
+    for devices, batch_size, slab_height in [(1, 7, 1), (3, 4, 13), (2, 64, 32), (4, 1, 149)]:
         network = Network()
         options = {"devices": devices, "batch_size": batch_size, "slab_height": slab_height}
         ours, timing = run(Picture(150, 170), tiling, network=network, **options)
-        np.testing.assert_array_equal(ours, expected)
+        np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=2 * HALF)
         assert timing.windows == 7 * 8
         assert {shape[0] for shape in network.shapes[:-1]} <= {batch_size * devices}
         assert all(shape[0] % devices == 0 for shape in network.shapes)
@@ -170,10 +201,10 @@ def test_a_picture_shifted_by_a_step_gives_the_shifted_result():
     ours, _ = run(picture, tiling)
     shifted, _ = run(moved, tiling)
     inside = slice(32, 160 - 2 * 32)
-    np.testing.assert_allclose(shifted[inside, inside], ours[56:120, 56:120], atol=1e-6)
+    np.testing.assert_allclose(shifted[inside, inside], ours[56:120, 56:120], atol=2 * HALF)
 
 
-@pytest.mark.parametrize("where", ["read", "network", "result", "file"])
+@pytest.mark.parametrize("where", ["read", "network", "file"])
 def test_an_error_anywhere_ends_the_run_with_it_and_no_read_goes_on(where):
     class Fault(Exception):
         pass
@@ -196,28 +227,23 @@ def test_an_error_anywhere_ends_the_run_with_it_and_no_read_goes_on(where):
     def fail(*_):
         raise Fault
 
-    class Late:
-        def __array__(self, *_, **__):
-            raise Fault
-
     picture, network, calls = Slow(400, 200), Network(), []
     if where == "network":
         network = fail
-    if where == "result":
-        network = lambda batch: {"probabilities": Late()}  # noqa: E731
 
-    def hand_on(rows):
-        calls.append(len(rows))
+    def hand_on(count, arrays):
+        calls.append(count)
         if where == "file":
             raise Fault
 
     tiling = Tiling(400, 200, side=32, step=24)
     with ThreadPoolExecutor(2) as pool, pytest.raises(Fault):
         try:
-            predict_canvas(
-                picture, tiling, choose_windows(tiling, lambda top, left: True), network, hand_on,
-                channels=3, batch_size=4, pool=pool, slab_height=50,
-            )  # fmt: skip
+            mesh = window_mesh(jax.local_devices()[:1])
+            with Engine(network, mesh=mesh, side=32, batch_size=4, pool=pool) as engine:
+                timing = engine.send(job(picture, tiling, hand_on, slab_height=50))
+                engine.flush()
+                timing.result()
         finally:
             assert picture.active == 0
     assert where != "file" or len(calls) == 1

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from crcfp_jax.slides.formats import FORMATS, default_formats, need_uncertainty
+from crcfp_jax.slides.formats import FORMATS, default_formats, need_uncertainty, needed_of_pixels
 from crcfp_jax.slides.one_slide import _size_in_the_making
 from crcfp_jax.slides.options import Options
 from crcfp_jax.slides.writing.band import OutputGrid
@@ -13,6 +13,9 @@ def test_what_follows_from_the_rows():
     assert ",".join(FORMATS) == "mask,overlay,geojson,csv,probabilities,uncertainty"
     assert default_formats() == ("mask", "overlay", "geojson", "csv")
     assert need_uncertainty(("mask", "uncertainty")) and not need_uncertainty(default_formats())
+    assert needed_of_pixels(default_formats()) == ("classes",)
+    assert needed_of_pixels(("mask", "probabilities")) == ("classes", "probabilities8")
+    assert needed_of_pixels(FORMATS) == ("classes", "probabilities8", "uncertainty16")
 
 
 def test_bytes_kept_aside():

@@ -1,7 +1,6 @@
 """Resampling: values by hand, OpenCV's, and the same bits however the output is cut."""
 
 import threading
-import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.reading.axis import Axis
-from data_pipelines.reading.resample import RowResampler, View, resample
+from data_pipelines.reading.resample import View, resample
 from data_pipelines.reading.slide import Slide
 
 RNG = np.random.default_rng(0)
@@ -109,45 +108,6 @@ def test_a_block_of_another_size_is_a_defect():
         resample(np.zeros((9, 10, 3), np.uint8), Axis(10, 5), Axis(10, 5), (0, 5), (0, 5))
     with pytest.raises(ValueError, match="not float64"):
         resample(np.zeros((10, 10, 3)), Axis(10, 5), Axis(10, 5), (0, 5), (0, 5))
-
-
-@pytest.mark.parametrize("output", [(40, 33), (97, 71), (310, 200), (40, 200), (310, 33), (97, 33)])
-def test_rows_as_they_come(output):
-    source = RNG.random((97, 71, 4), np.float32)
-    expected = whole(source, *output)
-    for most in (1, 3, 40, 97):
-        resampler, parts, start = RowResampler((97, 71), output), [], 0
-        while start < 97:
-            count = int(RNG.integers(0 if most > 1 else 1, most + 1))
-            parts.append(resampler.push(source[start : start + count]))
-            start += count
-            done = sum(map(len, parts))
-            assert done == Axis(97, output[0]).complete(min(start, 97))  # nothing is held back
-        np.testing.assert_array_equal(np.concatenate(parts), expected)
-
-
-def test_rows_of_the_same_size_are_not_copied():
-    rows = RNG.random((5, 8, 2), np.float32)
-    assert RowResampler((10, 8), (10, 8)).push(rows) is rows
-
-
-def test_rows_that_do_not_fit():
-    with pytest.raises(ValueError, match="rows up to 3 of 9 pixels"):
-        RowResampler((10, 8), (5, 4)).push(np.zeros((3, 9, 2), np.float32))
-    with pytest.raises(ValueError, match="rows up to 11"):
-        RowResampler((10, 8), (10, 8)).push(np.zeros((11, 8, 2), np.float32))
-
-
-def test_only_the_rows_still_needed_are_kept():
-    resampler = RowResampler((10_000, 1000), (5000, 500))
-    rows = np.ones((100, 1000, 2), np.float32)
-    resampler.push(rows)
-    tracemalloc.start()
-    for _ in range(20):
-        resampler.push(rows)
-    kept = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    assert kept < 5 * rows[0].nbytes
 
 
 PICTURE = cv2.resize(RNG.integers(0, 256, (90, 120, 3), np.uint8), (701, 503), interpolation=cv2.INTER_CUBIC)

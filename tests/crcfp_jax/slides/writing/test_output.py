@@ -32,75 +32,89 @@ def grid(height, width, scale=(1.0, 1.0)):
     return OutputGrid(height, width, scale, 1.0)
 
 
-def run(values, size, tissue=None, rows=1):
-    """Pushes [h, w, 3] values, two classes and an uncertainty, some rows at a time."""
-    kept = Kept()
-    output = Output(values.shape[:2], grid(*size), tissue, [kept], num_classes=2)
-    for top in range(0, len(values), rows):
-        output.write(values[top : top + rows])
-    output.finish()
-    assert [band.top for band in kept.bands] == np.cumsum([0, *(len(b.classes) for b in kept.bands)])[:-1].tolist()
-    assert kept.finished == 1
-    return kept, output
+def run(found, tissue=None, rows=1):
+    """Pushes what was found of a whole output, some rows at a time, to two writers."""
+    height, width = found["classes"].shape
+    writers = Kept(), Kept()
+    output = Output(grid(height, width), tissue, writers, num_classes=2)
+    try:
+        for top in range(0, height, rows):
+            part = {name: values[top : top + rows] for name, values in found.items()}
+            output.write(len(part["classes"]), part)
+        output.finish()
+    finally:
+        output.close()
+    for kept in writers:
+        assert [b.top for b in kept.bands] == np.cumsum([0, *(len(b.classes) for b in kept.bands)])[:-1].tolist()
+        assert kept.finished == 1
+        np.testing.assert_array_equal(kept.joined("classes"), writers[0].joined("classes"))
+    return writers[0], output
 
 
-def test_the_class_is_the_most_probable_and_unseen_pixels_have_none():
-    values = np.zeros((2, 3, 3), np.float32)
-    values[0, 0] = (0.7, 0.3, 0.1)
-    values[0, 2] = (0.2, 0.8, 0.4)
-    values[1, 1] = (0.1, 0.9, 0.6)
-    kept, output = run(values, (2, 3))
-    assert kept.joined("classes").tolist() == [[0, NOT_ANALYSED, 1], [NOT_ANALYSED, 1, NOT_ANALYSED]]
-    np.testing.assert_allclose(kept.joined("probabilities"), values[..., :2], rtol=1e-6)
-    np.testing.assert_allclose(kept.joined("uncertainty"), values[..., 2], rtol=1e-6)
-    assert output.areas.pixels.tolist() == [1, 2] and output.areas.not_analysed == 3
+@pytest.mark.parametrize("rows", [1, 3])
+def test_what_comes_goes_to_every_writer(rows):
+    classes = np.array([[0, 255, 1], [255, 1, 255], [1, 1, 0]], np.uint8)
+    probabilities = np.random.default_rng(0).integers(0, 256, (3, 3, 2), np.uint8)
+    uncertainty = np.random.default_rng(0).integers(0, 65536, (3, 3), np.uint16)
+    kept, output = run({"classes": classes, "probabilities8": probabilities, "uncertainty16": uncertainty}, rows=rows)
+    np.testing.assert_array_equal(kept.joined("classes"), classes)
+    np.testing.assert_array_equal(kept.joined("probabilities"), probabilities)
+    np.testing.assert_array_equal(kept.joined("uncertainty"), uncertainty)
+    assert output.areas.pixels.tolist() == [2, 4] and output.areas.not_analysed == 3
 
 
 def test_tissue_lies_where_it_lies_on_the_slide():
-    values = np.tile(np.array([0.25, 0.75, 0.5], np.float32), (4, 6, 1))
     mask = np.array([[False, False, True], [False, True, False]])  # 2 x 2 pixels each
-    kept, _ = run(values, (4, 6), Tissue(mask))
+    found = {
+        "classes": np.ones((4, 6), np.uint8),
+        "probabilities8": np.full((4, 6, 2), 100, np.uint8),
+        "uncertainty16": np.full((4, 6), 7, np.uint16),
+    }
+    kept, _ = run(found, Tissue(mask))
     expected = np.kron(mask, np.ones((2, 2))).astype(bool)
     np.testing.assert_array_equal(kept.joined("classes"), np.where(expected, 1, NOT_ANALYSED))
-    np.testing.assert_array_equal(kept.joined("uncertainty"), np.where(expected, np.float32(0.5), 0))
-    assert not kept.joined("probabilities")[~expected].any()
+    np.testing.assert_array_equal(kept.joined("uncertainty"), np.where(expected, 7, 0))
+    np.testing.assert_array_equal(kept.joined("probabilities").any(-1), expected)
+    assert (found["classes"] == 1).all()  # the device's own are left as they are
 
 
-@pytest.mark.parametrize("rows", [1, 3, 6])
-def test_a_finer_canvas_is_averaged(rows):
-    values = np.random.default_rng(0).random((6, 4, 3)).astype(np.float32)
-    values[..., :2] /= values[..., :2].sum(-1, keepdims=True)
-    kept, _ = run(values, (3, 2), rows=rows)
-    expected = values.reshape(3, 2, 2, 2, 3).mean((1, 3))
-    np.testing.assert_allclose(kept.joined("probabilities"), expected[..., :2], rtol=1e-5)
-    np.testing.assert_allclose(kept.joined("uncertainty"), expected[..., 2], rtol=1e-5)
-    np.testing.assert_array_equal(kept.joined("classes"), expected[..., :2].argmax(-1))
-
-
-def test_next_to_what_was_not_looked_at_probabilities_still_add_up_to_one():
-    values = np.zeros((2, 2, 3), np.float32)
-    values[0] = (0.4, 0.6, 0.2)
-    kept, _ = run(values, (1, 1))
-    np.testing.assert_allclose(kept.joined("probabilities"), [[[0.4, 0.6]]], rtol=1e-6)
-    np.testing.assert_allclose(kept.joined("uncertainty"), [[0.2]], rtol=1e-6)
-
-
-@pytest.mark.parametrize("rows", [1, 2, 5])
-def test_a_coarser_canvas_is_interpolated_to_an_odd_size(rows):
-    values = np.zeros((5, 3, 3), np.float32)
-    values[..., 0] = np.linspace(0.1, 0.5, 5)[:, None]
-    values[..., 1] = 1 - values[..., 0]
-    kept, _ = run(values, (11, 7), rows=rows)
-    centres = np.clip((np.arange(11) + 0.5) * 5 / 11 - 0.5, 0, 4)
-    expected = np.interp(centres, np.arange(5), np.linspace(0.1, 0.5, 5))
-    np.testing.assert_allclose(kept.joined("probabilities")[..., 0], np.tile(expected[:, None], 7), atol=1e-6)
+def test_rows_that_no_window_touches():
+    kept = Kept()
+    output = Output(grid(5, 3), None, [kept], num_classes=2)
+    output.write(5, None)
+    output.finish()
+    output.close()
+    assert (kept.joined("classes") == NOT_ANALYSED).all() and kept.bands[0].probabilities is None
+    assert output.areas.not_analysed == 15
 
 
 def test_rows_that_never_came_are_a_defect():
-    output = Output((4, 3), grid(4, 3), None, [], num_classes=2)
-    output.write(np.ones((3, 3, 3), np.float32))
+    output = Output(grid(4, 3), None, [], num_classes=2)
+    output.write(3, None)
     with pytest.raises(RuntimeError, match="3 rows of 4 came"):
         output.finish()
+
+
+@pytest.mark.parametrize("where", ["write", "finish"])
+def test_an_error_of_one_writer_is_raised_and_the_others_end(where):
+    class Full(Kept):
+        def write(self, band):
+            if where == "write" and band.top == 2:
+                raise OSError("no space")
+
+        def finish(self):
+            raise OSError("no space")
+
+    others = Kept()
+    output = Output(grid(9, 3), None, [Full(), others], num_classes=2)
+    with pytest.raises(OSError, match="no space"):
+        try:
+            for _ in range(9):
+                output.write(1, None)
+            output.finish()
+        finally:
+            output.close()
+    assert len(others.bands) >= 3 and others.finished == (where == "finish")
 
 
 def test_small_slides_keep_their_pixels_and_large_ones_the_coarser_ones(monkeypatch):

@@ -113,12 +113,6 @@ def test_uncertainty_of_a_large_slide_is_a_plane_too(tmp_path, monkeypatch):
         np.testing.assert_array_equal(file.asarray(), np.rint(65535 * probabilities[..., 0]))
 
 
-def test_a_model_without_uncertainty_has_no_such_picture(tmp_path):
-    writer = UncertaintyWriter(tmp_path, grid(8, 8))
-    with pytest.raises(ValueError, match="no uncertainty"):
-        writer.write(next(bands(np.zeros((8, 8), np.uint8), height=8)))
-
-
 @pytest.mark.parametrize("step", [1, 37, 3000])
 def test_a_large_picture_shows_means_of_what_was_analysed(tmp_path, step):
     values = np.random.default_rng(0).random((2999, 4001), np.float32)
