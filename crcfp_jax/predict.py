@@ -9,6 +9,7 @@ from pathlib import Path
 
 from crcfp_jax.common.command import ArgumentParser, run_main
 from crcfp_jax.common.errors import UserError
+from crcfp_jax.runs.host_memory import keep_freed_memory
 from crcfp_jax.slides.formats import FORMATS, default_formats
 from crcfp_jax.slides.options import LEAST_AREA, parse_formats
 from data_pipelines.reading.slide import INSTALL
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = make_parser().parse_args(arguments)
     formats = parse_formats(given.formats)
     check_packages()
+
+    keep_freed_memory()  # XLA takes each batch's anew
 
     from crcfp_jax.slides.many_slides import predict_all
 

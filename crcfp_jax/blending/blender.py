@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from crcfp_jax.blending.programs import AXIS, adder, empty_band, finisher
+from crcfp_jax.blending.programs import AXIS, adder, empty_band, mover, settler
 from data_pipelines.reading.axis import Axis
 from data_pipelines.tiling import Tiling, Window
 
@@ -53,7 +53,7 @@ class Blender:
         tiling: of the canvas.
         output: height, width that the canvas is brought to: by areas where that is coarser, else bilinearly.
         channels: of each result of the network: 'probabilities', 'uncertainty'.
-        gives: as `programs.finisher` has it.
+        gives: as `programs.settler` has it.
         hand_on: gets the rows.
         mesh: the devices, of `window_mesh`.
         batch: windows that are added together.
@@ -69,7 +69,10 @@ class Blender:
         self._totals: dict[str, Any] | None = None
         self._kept: dict[str, Any] | None = None
         self._across: Any = None
-        self._top = self._returned = self._touched = 0  # canvas rows off, output rows handed on, canvas rows touched
+        self._top = self._returned = self._added = 0  # canvas rows off, output rows handed on, last row added to
+        self._touched = np.full(tiling.height, windows is None)  # canvas rows in which there is a window
+        for top, row in zip(tiling.tops, windows or (), strict=False):
+            self._touched[top : top + tiling.side] |= bool(row)
         if self._resampled:
             down = self._axes[0]
             # Rows above a block of which an output row may consist that is not complete without it.
@@ -94,6 +97,9 @@ class Blender:
     def _bytes(self, height: int) -> int:
         return 4 * height * self._width * (sum(self._channels.values()) + 1)
 
+    def _band(self) -> dict[str, Any]:
+        return empty_band(self._mesh, self._height, self._width, self._channels)
+
     def reaches(self, window: Window) -> bool:
         """Whether the band holds the window, which comes next or later."""
         return window.top + self._side <= self._top + self._height
@@ -113,11 +119,10 @@ class Blender:
         places = np.zeros((count, 3), np.int32)
         for number, window in windows.items():
             places[number] = window.top - self._top, window.left, 1
-            self._touched = max(self._touched, window.top + self._side)
-        if self._totals is None:
-            self._totals = empty_band(self._mesh, self._height, self._width, self._channels)
+            self._added = max(self._added, window.top + self._side)
+        band = self._band() if self._totals is None else self._totals
         wanted = {name: results[name] for name in self._channels}
-        self._totals = adder(self._mesh)(self._totals, wanted, self._split(places))
+        self._totals = adder(self._mesh)(band, wanted, self._split(places))
 
     def finish_block(self) -> None:
         """Takes the first block off the band and hands its rows on; no window that comes may touch it."""
@@ -126,12 +131,20 @@ class Blender:
         stop = min(self._top, self._tiling.height)
         first, last = self._returned, self._axes[0].complete(stop) if self._resampled else stop
         self._returned = last
+        rows = Rows(last - first, self._settled(start, stop, first, last))
+        if self._totals is not None:  # nothing may have been added below
+            below = self._added > self._top
+            self._totals = mover(self._mesh, self._block)(self._totals) if below else None
+        if rows.count:
+            rows.start_copying()
+            self._hand_on(rows)
+
+    def _settled(self, start: int, stop: int, first: int, last: int) -> Mapping[str, jax.Array] | None:
+        """What is given of the output's rows from `first` to `last`, of the canvas's to `stop`."""
         above = self._kept_rows if self._resampled else 0
-        if self._touched <= start - above or self._totals is None:  # nothing was added to what is there
+        if not self._touched[max(0, start - above) : stop].any():
             self._kept = None
-            if last > first:
-                self._hand_on(Rows(last - first, None))
-            return
+            return None
         down = None
         if self._resampled:
             if self._kept is None:
@@ -140,12 +153,9 @@ class Blender:
             down = self._taps_down(first, last, start - above)
             if self._across is None:
                 self._across = self._taps_across()
-        finish = finisher(self._mesh, self._block, self._gives)
-        self._totals, self._kept, arrays = finish(self._totals, self._kept, down, self._across)
-        if last > first:
-            rows = Rows(last - first, arrays)
-            rows.start_copying()
-            self._hand_on(rows)
+        band = self._band() if self._totals is None else self._totals
+        self._kept, arrays = settler(self._mesh, self._block, self._gives)(band, self._kept, down, self._across)
+        return arrays
 
     def finish(self) -> None:
         """Hands on all rows that are left, after the last window."""

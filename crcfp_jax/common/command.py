@@ -4,6 +4,8 @@ One plain line where the user can mend it, a traceback for a defect.
 """
 
 import argparse
+import atexit
+import gc
 import io
 import logging
 import os
@@ -32,6 +34,7 @@ def run_main(main: Callable[[], Any]) -> NoReturn:
     """
     global _in_command
     _in_command = True
+    atexit.register(gc.freeze)  # looking for garbage once more as the process ends would take half a second
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names and µ must not end a command where a terminal can't show them
             stream.reconfigure(errors="backslashreplace")

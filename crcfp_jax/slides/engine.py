@@ -24,7 +24,7 @@ from data_pipelines.tiling import Tiling, Window
 AHEAD = 2  # batches on the devices: one at work, one that follows at once
 BEHIND = 2  # blocks of rows that may wait to be handed on
 
-# Gets how many rows come next, and what there is of them, on the host: as `programs.finisher` gives it, of the output's
+# Gets how many rows come next, and what there is of them, on the host: as `programs.settler` gives it, of the output's
 # width; None where no window touches them.
 Sink = Callable[[int, Mapping[str, np.ndarray] | None], None]
 
@@ -39,7 +39,7 @@ class Job:
         windows: those wanted, for each row of windows (`tiling.choose_windows`).
         output: height, width of the rows that `sink` gets in all.
         channels: of each result of the network that is blended.
-        gives: what is made of them, as `programs.finisher` has it.
+        gives: what is made of them, as `programs.settler` has it.
         sink: is called in a thread of its own, one call at a time.
         slab_height: canvas rows read at a time.
         advance: called with the number of windows that are done, in a thread of its own.

@@ -76,7 +76,7 @@ def need_uncertainty(names: Iterable[str]) -> bool:
 
 
 def needed_of_pixels(names: Iterable[str]) -> tuple[str, ...]:
-    """What the formats need of each pixel, as `blending.programs.finisher` gives it."""
+    """What the formats need of each pixel, as `blending.programs.settler` gives it."""
     rows = [FORMATS[name] for name in names]
     wanted = {"probabilities8": any(row.probabilities for row in rows)}
     wanted["uncertainty16"] = any(row.uncertainty for row in rows)

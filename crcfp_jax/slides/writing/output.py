@@ -13,6 +13,7 @@ from crcfp_jax.slides.writing.band import NOT_ANALYSED, Band, OutputGrid
 from crcfp_jax.slides.writing.mask import PNG_PIXELS
 from data_pipelines.reading.tissue import Tissue
 
+ROWS = 256  # of a band: files don't depend on the rows that come at a time
 WAITING = 2  # bands that a writer may be behind
 
 
@@ -43,7 +44,7 @@ def output_grid(size: tuple[int, int], microns_per_pixel: float, canvas: tuple[i
 
 
 class Output:
-    """Makes bands of the rows that come; each writer gets them in a thread of its own.
+    """Makes bands of a fixed height of the rows that come; each writer gets them in a thread of its own.
 
     Attributes:
         areas: pixels of each class so far.
@@ -59,35 +60,48 @@ class Output:
         self._grid, self._tissue, self._writers = grid, tissue, writers
         self._lanes = [ThreadPoolExecutor(1, "write") for _ in writers]
         self._waiting: deque[list[Future]] = deque()  # a band each
+        self._parts: list[Band] = []  # of the band that is not complete
         self._top = 0
         self.areas = AreaCount(num_classes)
 
     def write(self, rows: int, found: Mapping[str, np.ndarray] | None) -> None:
-        """Takes the next rows, as `blending.programs.finisher` gives them; None: the network has seen none of them.
+        """Takes the next rows, as `blending.programs.settler` gives them; None: the network has seen none of them.
 
         Raises:
             Exception: of a writer, on this band or one before.
         """
-        band = self._band(rows, found)
+        first = 0
+        while first < rows:
+            last = min(rows, first + ROWS - (self._top + first) % ROWS)
+            part = found and {name: values[first:last] for name, values in found.items()}
+            self._parts.append(self._band(self._top + first, last - first, part))
+            if (self._top + last) % ROWS == 0:
+                self._hand_on()
+            first = last
         self._top += rows
-        while len(self._waiting) >= WAITING:
-            self._wait()
-        self._send(lambda writer: writer.write(band))
-        self.areas.add(band.classes)
 
     def finish(self) -> None:
         """Completes every file."""
-        while self._waiting:
-            self._wait()
         if self._top != self._grid.height:
             raise RuntimeError(f"{self._top} rows of {self._grid.height} came")
+        if self._parts:
+            self._hand_on()
         self._send(lambda writer: writer.finish())
-        self._wait()
+        while self._waiting:
+            self._wait()
 
     def close(self) -> None:
         """Waits for what the writers are at; no more is begun."""
         for lane in self._lanes:
             lane.shutdown(cancel_futures=True)
+
+    def _hand_on(self) -> None:
+        """Sends the parts of a band to the writers."""
+        band, self._parts = joined(self._parts), []
+        self.areas.add(band.classes)
+        while len(self._waiting) >= WAITING:
+            self._wait()
+        self._send(lambda writer: writer.write(band))
 
     def _send(self, do: Callable[[Writer], None]) -> None:
         self._waiting.append([lane.submit(do, writer) for lane, writer in zip(self._lanes, self._writers, strict=True)])
@@ -96,18 +110,35 @@ class Output:
         for future in self._waiting.popleft():
             future.result()
 
-    def _band(self, rows: int, found: Mapping[str, np.ndarray] | None) -> Band:
+    def _band(self, top: int, rows: int, found: Mapping[str, np.ndarray] | None) -> Band:
         width = self._grid.width
         if found is None:
-            return Band(self._top, np.full((rows, width), NOT_ANALYSED, np.uint8))
+            return Band(top, np.full((rows, width), NOT_ANALYSED, np.uint8))
         classes = np.array(found["classes"], order="C")  # those of a device may be read only, and wider than the output
         probabilities, uncertainty = found.get("probabilities8"), found.get("uncertainty16")
         if self._tissue is not None:
-            size = (self._grid.height, self._grid.width)
-            glass = ~self._tissue.window(self._top, 0, rows, width, size)
+            glass = ~self._tissue.window(top, 0, rows, width, (self._grid.height, width))
             classes[glass] = NOT_ANALYSED
             probabilities, uncertainty = (_without(values, glass) for values in (probabilities, uncertainty))
-        return Band(self._top, classes, probabilities, uncertainty)
+        return Band(top, classes, probabilities, uncertainty)
+
+
+def joined(parts: Sequence[Band]) -> Band:
+    """Bands that follow one another, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    planes = {}
+    for name in ("probabilities", "uncertainty"):
+        some = next((plane for part in parts if (plane := getattr(part, name)) is not None), None)
+        if some is not None:
+            planes[name] = np.concatenate(
+                [
+                    np.zeros((len(part.classes), *some.shape[1:]), some.dtype) if plane is None else plane
+                    for part in parts
+                    for plane in (getattr(part, name),)
+                ]
+            )
+    return Band(parts[0].top, np.concatenate([part.classes for part in parts]), **planes)
 
 
 def _without(values: np.ndarray | None, glass: Bool[np.ndarray, "rows width"]) -> np.ndarray | None:

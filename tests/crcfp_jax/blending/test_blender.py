@@ -117,7 +117,7 @@ def sparse(top, left):
 def test_parts_that_no_window_touches_cost_nothing(output, batch):
     canvas = Canvas(Tiling(990, 200, side=32, step=24), output, wanted=sparse, batch=batch)
     check(canvas)
-    assert canvas.untouched > 0.3 * canvas.output[0]
+    assert canvas.untouched > 0.4 * canvas.output[0]
 
 
 def test_no_window_at_all():

@@ -51,8 +51,9 @@ def run(found, tissue=None, rows=1):
     return writers[0], output
 
 
-@pytest.mark.parametrize("rows", [1, 3])
-def test_what_comes_goes_to_every_writer(rows):
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_what_comes_goes_to_every_writer_in_bands_of_one_height(rows, monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 2)
     classes = np.array([[0, 255, 1], [255, 1, 255], [1, 1, 0]], np.uint8)
     probabilities = np.random.default_rng(0).integers(0, 256, (3, 3, 2), np.uint8)
     uncertainty = np.random.default_rng(0).integers(0, 65536, (3, 3), np.uint16)
@@ -61,6 +62,20 @@ def test_what_comes_goes_to_every_writer(rows):
     np.testing.assert_array_equal(kept.joined("probabilities"), probabilities)
     np.testing.assert_array_equal(kept.joined("uncertainty"), uncertainty)
     assert output.areas.pixels.tolist() == [2, 4] and output.areas.not_analysed == 3
+    assert [band.top for band in kept.bands] == [0, 2]
+
+
+def test_a_band_of_which_the_network_has_seen_a_part(monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 4)
+    kept = Kept()
+    output = Output(grid(5, 2), None, [kept], num_classes=2)
+    output.write(3, None)
+    output.write(2, {"classes": np.ones((2, 2), np.uint8), "probabilities8": np.full((2, 2, 2), 9, np.uint8)})
+    output.finish()
+    output.close()
+    assert [band.top for band in kept.bands] == [0, 4]
+    assert kept.joined("classes")[:, 0].tolist() == [255, 255, 255, 1, 1]
+    assert kept.joined("probabilities")[:, 0, 0].tolist() == [0, 0, 0, 9, 9]
 
 
 def test_tissue_lies_where_it_lies_on_the_slide():
@@ -96,7 +111,9 @@ def test_rows_that_never_came_are_a_defect():
 
 
 @pytest.mark.parametrize("where", ["write", "finish"])
-def test_an_error_of_one_writer_is_raised_and_the_others_end(where):
+def test_an_error_of_one_writer_is_raised_and_the_others_end(where, monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 1)
+
     class Full(Kept):
         def write(self, band):
             if where == "write" and band.top == 2:
