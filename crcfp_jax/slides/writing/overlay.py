@@ -38,10 +38,12 @@ class OverlayWriter:
 
     def write(self, band: Band) -> None:
         """Keeps the most frequent class of each block of pixels."""
-        self._count.add(band.classes)
         numbers = np.array([*range(len(self._classes)), NOT_ANALYSED], np.uint8)
         sums = self._blocks.add([band.classes == number for number in numbers])
         self._labels.append(numbers[sums.argmax(0)])
+        *pixels, not_analysed = sums.sum((1, 2), dtype=np.float64).astype(np.int64)
+        self._count.pixels += pixels
+        self._count.not_analysed += int(not_analysed)
 
     def finish(self) -> None:
         """Reads the slide's picture and writes the file."""

@@ -7,6 +7,7 @@ from writer_inputs import CLASSES, Picture, bands, write
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.drawing import INK, PAPER
+from crcfp_jax.slides.writing import overlay as writing_overlay
 from crcfp_jax.slides.writing.band import NOT_ANALYSED, OutputGrid
 from crcfp_jax.slides.writing.blocks import BlockSums
 from crcfp_jax.slides.writing.legend import MARGIN, legend, scale_bar, text_size
@@ -97,6 +98,45 @@ def test_the_most_frequent_class_of_a_block_shows():
     assert [part.shape for part in got] == [(2, 0, 3), (2, 1, 3), (2, 1, 3), (2, 2, 3)]
     padded = np.pad(np.stack([first, ~first]).astype(np.float32), ((0, 0), (0, 2), (0, 2)))
     np.testing.assert_array_equal(np.concatenate(got, 1), padded.reshape(2, 4, 3, 3, 3).sum((2, 4)))
+
+
+@pytest.mark.parametrize("longest", [1, 5, 13, 95, 400])
+def test_sums_over_blocks_are_those_of_their_pixels(longest):
+    """Whatever the heights of the bands: of counts to the bit, of a quantity to rounding."""
+    rng = np.random.default_rng(longest)
+    seen, values = rng.random((331, 95)) < 0.3, rng.random((331, 95), np.float32)
+    sums = BlockSums(331, 95, 2, longest=longest)
+    got, top = [], 0
+    while top < 331:
+        rows = slice(top, top + int(rng.integers(1, 60)))
+        got.append(sums.add([seen[rows], values[rows]]))
+        top = rows.stop
+    blocks = [
+        [plane[y : y + sums.factor, x : x + sums.factor].sum() for x in range(0, 95, sums.factor)]
+        for plane in (seen.astype(np.float64), values.astype(np.float64))
+        for y in range(0, 331, sums.factor)
+    ]
+    counts, totals = np.array(blocks).reshape(2, sums.height, sums.width)
+    np.testing.assert_array_equal(np.concatenate(got, 1)[0], counts)
+    np.testing.assert_allclose(np.concatenate(got, 1)[1], totals, rtol=1e-5)
+
+
+def test_the_legend_tells_the_shares_of_pixels(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        writing_overlay, "legend", lambda entries, width: told.append(entries) or legend(entries, width)
+    )
+    classes = np.full((3000, 50), NOT_ANALYSED, np.uint8)  # blocks of 2 x 2
+    classes[100:1001, 3:10] = 1  # 6307 pixels
+    classes[1001:1002, 3:10] = 3  # 7 pixels, half of their blocks
+    overlay(tmp_path, classes, classes.shape)
+    assert [text for text, _ in told[0]] == [
+        "background 0.0 %",
+        "tumour 99.9 %",
+        "stroma 0.0 %",
+        "fat 0.1 %",
+        "not analysed: 95.8 % of the picture",
+    ]
 
 
 def test_shares_by_hand():
