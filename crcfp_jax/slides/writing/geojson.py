@@ -2,12 +2,12 @@
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import shapely
+from jaxtyping import Float64, Int64, UInt32
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.slides.writing.band import Band, OutputGrid
@@ -16,7 +16,7 @@ from crcfp_jax.slides.writing.trace import Outlines, smooth, trace
 
 BACKGROUND = "background"  # a class of this name gets no polygons
 DECIMALS = 2  # of slide pixels, as QuPath writes them itself; rings are at least 0.7 output pixels apart
-POINTS = 2**18  # corners whose rings are written together
+POINTS = 2**15  # corners whose rings are written together: what they need stays in the processor's cache
 NAMESPACE = uuid.UUID("6f1f5f0e-8f0c-5f0a-9d55-3f2f1c8f5a21")
 
 
@@ -74,10 +74,11 @@ class GeoJsonWriter:
             return
         outlines = trace(corners)
         kept = outlines.areas() >= self._least_pixels
-        self._small += int((~kept).sum())
+        self._small += int(np.count_nonzero(~kept))
         if not kept.any():
             return
-        outlines = outlines.chosen(kept)
+        if not kept.all():
+            outlines = outlines.chosen(kept)
         texts = self._rings(outlines)
         for number, rings in zip(outlines.classes.tolist(), np.diff(outlines.regions).tolist(), strict=True):
             exterior = next(texts)
@@ -98,10 +99,51 @@ class GeoJsonWriter:
             last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + POINTS, side="right")) - 1)
             points = outlines.points[offsets[first] : offsets[last]]
             points, rings = smooth(points, offsets[first : last + 1] - offsets[first])
-            points = (points * self._scale).round(DECIMALS)
-            closed = np.insert(points, rings[1:], points[rings[:-1]], axis=0)
-            ends = rings + np.arange(len(rings))
-            lines = shapely.from_ragged_array(shapely.GeometryType.LINESTRING, closed, (ends,))
-            for text in shapely.to_geojson(lines):
-                yield text[text.index("[") : -1]
+            yield from ring_texts(points * self._scale, rings)
             first = last
+
+
+def ring_texts(points: Float64[np.ndarray, "points 2"], rings: Int64[np.ndarray, "ring_offsets"]) -> list[str]:
+    """Rings as JSON, closed, to hundredths: '[[0.5,0.0],[1.0,0.25],...,[0.5,0.0]]'.
+
+    Args:
+        points: x, y, not negative.
+        rings: where each begins in `points`, and the end.
+    """
+    hundredths = np.rint(points * 10**DECIMALS)
+    whole = np.floor(hundredths / 10**DECIMALS)
+    places = (hundredths - whole * 10**DECIMALS).astype(np.intp)
+    whole = whole.astype(np.int64)
+    groups = 1 + sum(int(whole.max()) >= 10**digits for digits in (4, 8, 12))
+    # Of each point the characters of x, of y and of what follows, by fours.
+    fours = np.empty((len(points), 2 * groups + 3), np.uint32)
+    for axis, after in enumerate((_X_PLACES, _Y_PLACES)):
+        rest, column = whole[:, axis], axis * (groups + 1)
+        fours[:, column + groups] = after[places[:, axis]]
+        for group in range(groups - 1, -1, -1):
+            more, four = np.divmod(rest, 10**4)
+            digits = _LAST_DIGITS if group == groups - 1 else _DIGITS
+            fours[:, column + group] = digits[four + 10**4 * (more > 0)]
+            rest = more
+    fours[:, -1] = _NEXT_POINT
+    ends = rings[1:] + np.arange(len(rings) - 1)
+    closed = np.insert(np.arange(len(points)), rings[1:], rings[:-1])
+    fours = fours.take(closed, 0)
+    fours[ends, -1] = _NEXT_RING
+    characters = fours.view(np.uint8).reshape(-1)
+    characters = characters.take(np.flatnonzero(characters != 0))
+    return ("[[" + characters.tobytes().decode("ascii")).split("\n")[:-1]
+
+
+def _fours(texts: Iterable[str]) -> UInt32[np.ndarray, "n"]:
+    """Texts of at most four characters as one number each; 0 stands for no character."""
+    return np.array([text.encode("ascii") for text in texts], "S4").view(np.uint32)
+
+
+# Four digits that begin a number, without zeros in front of them; from 10,000 on four that follow others.
+_DIGITS = _fours(
+    [*(str(number) if number else "" for number in range(10**4)), *(f"{number:04}" for number in range(10**4))]
+)
+_LAST_DIGITS = np.append(_fours(["0"]), _DIGITS[1:])  # the whole number may be 0
+_X_PLACES, _Y_PLACES = (_fours(f".{n // 10}{n % 10 or ''}{after}" for n in range(100)) for after in ",]")
+_NEXT_POINT, _NEXT_RING = _fours([",[", "]\n[["])

@@ -4,6 +4,7 @@ import json
 import tracemalloc
 import uuid
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ import shapely
 from writer_inputs import CLASSES, bands, write
 
 from crcfp_jax.slides.writing.band import NOT_ANALYSED, OutputGrid
-from crcfp_jax.slides.writing.geojson import GeoJsonWriter
+from crcfp_jax.slides.writing.geojson import GeoJsonWriter, ring_texts
 from crcfp_jax.slides.writing.regions import Regions
 from crcfp_jax.slides.writing.trace import smooth, trace
 
@@ -216,6 +217,19 @@ def test_smoothing_by_hand():
     assert smoothed(pixel) == [[0.5, 0], [1, 0.5], [0.5, 1], [0, 0.5]]
     steps = np.tril(np.ones((4, 4), np.uint8))  # the slanted side is one line
     assert smoothed(steps) == [[0.5, 0], [4, 3.5], [3.5, 4], [0.5, 4], [0, 3.5], [0, 0.5]]
+
+
+@pytest.mark.parametrize("largest", [1.0, 99.99, 9999.99, 1e4, 123456.0, 99999999.0, 6e8])
+def test_coordinates_are_written_as_geos_does(largest):
+    rng = np.random.default_rng(0)
+    points = rng.random((600, 2)) * largest
+    points[::3], points[1::3] = points[::3].round(), points[1::3].round(1)
+    points[0], points[1] = 0, (0.004, largest)
+    rings = np.array([0, 4, 8, 200, 600])
+    rounded = points.round(2)
+    lines = [rounded[[*range(start, stop), start]] for start, stop in pairwise(rings)]
+    expected = [shapely.to_geojson(shapely.LineString(line)) for line in lines]
+    assert [f'{{"type":"LineString","coordinates":{text}}}' for text in ring_texts(points, rings)] == expected
 
 
 def test_features_are_what_qupath_reads(tmp_path):
