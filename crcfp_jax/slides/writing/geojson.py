@@ -1,5 +1,6 @@
 """Regions as polygons for QuPath and other viewers."""
 
+import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -82,7 +83,7 @@ class GeoJsonWriter:
         texts = self._rings(outlines)
         for number, rings in zip(outlines.classes.tolist(), np.diff(outlines.regions).tolist(), strict=True):
             exterior = next(texts)
-            identity = uuid.uuid5(NAMESPACE, self._names[number] + exterior)  # a region's is the same in every run
+            identity = _identity(self._names[number] + exterior)  # a region's is the same in every run
             self._file.write(
                 f'{self._separator}{{"type":"Feature","id":"{identity}","properties":{self._properties[number]},'
                 f'"geometry":{{"type":"Polygon","coordinates":[{exterior}'
@@ -101,6 +102,15 @@ class GeoJsonWriter:
             points, rings = smooth(points, offsets[first : last + 1] - offsets[first])
             yield from ring_texts(points * self._scale, rings)
             first = last
+
+
+def _identity(text: str) -> str:
+    """`uuid.uuid5` of a text, which takes three times as long by way of an object."""
+    digest = bytearray(hashlib.sha1(NAMESPACE.bytes + text.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50  # version 5
+    digest[8] = digest[8] & 0x3F | 0x80
+    digits = digest.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def ring_texts(points: Float64[np.ndarray, "points 2"], rings: Int64[np.ndarray, "ring_offsets"]) -> list[str]:

@@ -111,18 +111,16 @@ def smooth(
     some = np.empty((len(points), 2), bool)  # which of a side's two points remain
     np.greater(np.abs(way), 1, out=some[:, 1])
     np.logical_or(some[:, 1], before != after, out=some[:, 0])
-    # In half pixels.
-    halves = np.repeat(2 * points[:, None], 2, 1)
-    step = np.where(forth, np.int32(1), np.int32(-1))
-    stop = halves[1:, 0], halves[starts, 0]
-    halves[:-1, 1], halves[ends, 1] = stop
-    halves[0::2, 0, 0] += step[0::2]
-    halves[0::2, 1, 0] -= step[0::2]
-    halves[1::2, 0, 1] += step[1::2]
-    halves[1::2, 1, 1] -= step[1::2]
     kept = np.flatnonzero(some)
-    place = np.append(0, np.cumsum(some.sum(1)))
-    return halves.reshape(-1, 2)[kept] / 2, place[rings]
+    # Both points of each side, in half pixels.
+    halves = np.empty((len(points), 2, 2), np.int32)
+    np.multiply(points, 2, out=halves[:, 0])
+    halves[:-1, 1], halves[ends, 1] = halves[1:, 0], halves[starts, 0]
+    step = np.where(forth, np.int32(1), np.int32(-1))
+    for first, axis in ((0, 0), (1, 1)):
+        halves[first::2, 0, axis] += step[first::2]
+        halves[first::2, 1, axis] -= step[first::2]
+    return halves.reshape(-1, 2).take(kept, 0) / 2, np.searchsorted(kept, 2 * rings)
 
 
 def _by_number(numbers: Int32[np.ndarray, "n"]) -> Int32[np.ndarray, "n"]:
