@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 from jaxtyping import UInt, UInt8
-from tifffile import TiffWriter
+from tifffile import COMPRESSION, TIFF, TiffWriter
 
 from crcfp_jax.slides.writing.spool import Spool
 
@@ -39,15 +39,19 @@ def majority(pixels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h2 w2"]:
     have two pixels each, another one of the four decides at each of four neighbouring places: over many places no
     class grows and no border moves.
     """
-    a, b, c, d = pixels[::2, ::2], pixels[::2, 1::2], pixels[1::2, ::2], pixels[1::2, 1::2]
-    halved = a.copy()
-    y, x = np.nonzero((a != b) | (a != c) | (a != d))
-    fours = np.stack([part[y, x] for part in (a, b, c, d)])
-    votes = 2 * sum((fours == four).view(np.uint8) for four in fours)
-    places = np.arange(len(y))
+    a, b, c, d = (np.ascontiguousarray(pixels[y::2, x::2]) for y in (0, 1) for x in (0, 1))
+    mixed = np.flatnonzero((a != b) | (a != c) | (a != d))
+    fours = np.stack([part.reshape(-1)[mixed] for part in (a, b, c, d)])
+    votes = np.zeros(fours.shape, np.uint8)
+    for one, other in ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)):
+        same = (fours[one] == fours[other]).view(np.uint8) * np.uint8(2)
+        votes[one] += same
+        votes[other] += same
+    y, x = np.divmod(mixed, a.shape[1])
+    places = np.arange(len(mixed))
     votes[y % 2 * 2 + x % 2, places] += 1
-    halved[y, x] = fours[votes.argmax(0), places]
-    return halved
+    a.reshape(-1)[mixed] = fours[votes.argmax(0), places]
+    return a
 
 
 def average(pixels: UInt[np.ndarray, "h w"]) -> UInt[np.ndarray, "h2 w2"]:
@@ -90,8 +94,9 @@ def write_levels(
             if level + 1 < len(sizes):
                 below = stack.enter_context(Spool(folder, spool.planes, *sizes[level + 1], spool.dtype.type))
             pixels_per_centimetre = 1e4 / (microns_per_pixel * 2**level)
+            tiles = _tiles(spool, below, halve)
             file.write(
-                _tiles(spool, below, halve),
+                tiles if shared.get("predictor") else _compressed(tiles, **shared.get("compressionargs", {})),
                 shape=(spool.planes, height, width) if spool.planes > 1 else (height, width),
                 dtype=spool.dtype,
                 tile=(TILE, TILE),
@@ -112,7 +117,23 @@ def _tiles(spool: Spool, below: Spool | None, halve: Halve) -> Iterator[UInt[np.
         for top in range(0, spool.height, TILE):
             rows = spool.read(plane, top, min(TILE, spool.height - top))
             if below is not None:
-                even = np.pad(rows, ((0, rows.shape[0] % 2), (0, rows.shape[1] % 2)), mode="edge")
+                odd = rows.shape[0] % 2, rows.shape[1] % 2
+                even = np.pad(rows, ((0, odd[0]), (0, odd[1])), mode="edge") if any(odd) else rows
                 below.write(plane, top // 2, halve(even))
             for left in range(0, spool.width, TILE):
                 yield rows[:, left : left + TILE]
+
+
+def _compressed(tiles: Iterator[UInt[np.ndarray, "_ _"]], level: int | None = None) -> Iterator[bytes]:
+    """Tiles as `TiffWriter.write` would compress them; those of one value, as glass is, once for each value."""
+    compress, known = TIFF.COMPRESSORS[COMPRESSION.ADOBE_DEFLATE], {}
+    for tile in tiles:
+        uniform = tile.shape == (TILE, TILE) and bool((tile == tile[0, 0]).all())
+        found = known.get(tile[0, 0]) if uniform else None
+        if found is None:
+            full = np.zeros((TILE, TILE), tile.dtype)
+            full[: tile.shape[0], : tile.shape[1]] = tile
+            found = compress(full, level)
+            if uniform:
+                known[tile[0, 0]] = found
+        yield found

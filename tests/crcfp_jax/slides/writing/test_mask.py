@@ -127,6 +127,21 @@ def test_majority_by_hand():
             assert np.count_nonzero(halved == number) == 36 // len(expected)
 
 
+def test_uniform_tiles_are_stored_as_tifffile_stores_them(tmp_path, no_png):
+    classes = np.full((1100, 1600), NOT_ANALYSED, np.uint8)  # whole tiles of one class, mixed ones, cut ones
+    classes[:512, 512:1024] = 0
+    classes[600:700, 100:900] = 2
+    write(MaskWriter(tmp_path, OutputGrid(1100, 1600, (1.0, 1.0), 0.5), CLASSES), bands(classes, height=100))
+    tifffile.imwrite(tmp_path / "plain.tif", classes, tile=(512, 512), compression="zlib", metadata=None)
+    with tifffile.TiffFile(tmp_path / "mask.tif") as ours, tifffile.TiffFile(tmp_path / "plain.tif") as plain:
+        stored = []
+        for file in (ours, plain):
+            page = file.pages[0]
+            places = zip(page.dataoffsets, page.databytecounts, strict=True)
+            stored.append([data for data, _ in file.filehandle.read_segments(*zip(*places, strict=True))])
+    assert stored[0] == stored[1]
+
+
 def test_average_by_hand():
     np.testing.assert_array_equal(average(np.array([[1, 2, 0, 0], [3, 4, 255, 255]], np.uint8)), [[3, 128]])
 
