@@ -102,18 +102,17 @@ MAPS = {"tissue": tissue_map, "nuclei": nuclei_map}
 
 def bands(classes: np.ndarray, planes: bool) -> Iterator[Band]:
     """The map from the top to the bottom; with probabilities and uncertainty only where they are needed."""
-    sure = np.random.default_rng(2).uniform(0.8, 1, (BAND, WIDTH)).astype(np.float32)
-    nothing = np.broadcast_to(np.float32(0), (BAND, WIDTH, len(CLASSES)))
+    sure = np.random.default_rng(2).integers(204, 256, (BAND, WIDTH), np.uint8)
     for top in range(0, len(classes), BAND):
         part = classes[top : top + BAND]
         shown, seen = sure[: len(part)], part != NOT_ANALYSED
         if not planes:
-            yield Band(top, part, nothing[: len(part)], None)
+            yield Band(top, part)
             continue
-        probabilities = np.empty((*part.shape, len(CLASSES)), np.float32)
+        probabilities = np.empty((*part.shape, len(CLASSES)), np.uint8)
         for number in range(len(CLASSES)):
-            probabilities[..., number] = np.where(part == number, shown, (1 - shown) / (len(CLASSES) - 1)) * seen
-        yield Band(top, part, probabilities, 0.1 * (1 - shown) * seen)
+            probabilities[..., number] = np.where(part == number, shown, (255 - shown) // (len(CLASSES) - 1)) * seen
+        yield Band(top, part, probabilities, 25 * (255 - shown).astype(np.uint16) * seen)
 
 
 def measure(name: str, classes: np.ndarray, digest: bool) -> tuple[float, float]:

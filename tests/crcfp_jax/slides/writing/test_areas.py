@@ -14,7 +14,7 @@ ROWS = (np.array([[0, 0, 0, 1], [255, 255, 0, 1]], np.uint8), np.array([[255, 0,
 
 
 def band(top, classes):
-    return Band(top, classes, np.zeros((*classes.shape, 3), np.float32), None)
+    return Band(top, classes)
 
 
 def test_areas_by_hand(tmp_path):
