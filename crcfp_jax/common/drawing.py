@@ -1,5 +1,6 @@
 """Colours, shortened captions and PNG files of every picture that people look at."""
 
+import functools
 import io
 import os
 import unicodedata
@@ -44,10 +45,16 @@ def legible(texts: Sequence[str], size: int) -> tuple[list[str], ImageFont.FreeT
     """
     texts = [" ".join(text.split()) for text in texts]
     letters = set("".join(texts))
-    own = ImageFont.load_default(size)
+    own = own_font(size)
     fonts = [own] if all(_has(own, letter) for letter in letters) else [own, *_installed(size)]
     font = max(fonts, key=lambda font: sum(_has(font, letter) for letter in letters))
     return ["".join(letter if _has(font, letter) else _plain(letter, font) for letter in text) for text in texts], font
+
+
+@functools.cache
+def own_font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, of letters so many pixels high; it is read once, as hundreds of pictures need it."""
+    return ImageFont.load_default(size)
 
 
 def _installed(size: int) -> Iterator[ImageFont.FreeTypeFont]:
@@ -61,6 +68,7 @@ def _plain(letter: str, font: ImageFont.FreeTypeFont) -> str:
     return "".join(part if _has(font, part) else "?" for part in parts)
 
 
+@functools.lru_cache(4096)
 def _has(font: ImageFont.FreeTypeFont, letter: str) -> bool:
     """Whether a font draws a letter otherwise than one that no font has."""
     return letter.isspace() or _drawn(font, letter) != _drawn(font, "\uffff")

@@ -9,7 +9,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
-from crcfp_jax.common.drawing import FAINT_INK, HATCH_COLOURS, INK, PAPER, legible, shortened
+from crcfp_jax.common.drawing import FAINT_INK, HATCH_COLOURS, INK, PAPER, legible, own_font, shortened
 from crcfp_jax.evaluation.metrics import accuracy, confusion_matrix, mean_iou
 
 WRONG = (0, 0, 0)  # black stands out from every class colour, for every kind of colour vision
@@ -37,7 +37,7 @@ def prediction_grid(
     """
     if not samples:
         raise ValueError("no samples to draw")
-    heading = ImageFont.load_default(17)
+    heading = own_font(17)
     entries = [*((info.name, info.colour) for info in classes), ("ignored", None), ("wrong pixel", WRONG)]
     texts, text = legible([*(name for name, _ in entries), *(sample.caption for sample in samples)], 13)
     names, captions = texts[: len(entries)], texts[len(entries) :]

@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from crcfp_jax.common.drawing import FAINT_INK, HATCH_COLOURS, INK, PAPER
+from crcfp_jax.common.drawing import FAINT_INK, HATCH_COLOURS, INK, PAPER, own_font
 from crcfp_jax.slides.writing.blocks import BlockSums
 from crcfp_jax.slides.writing.legend import legend, on_paper, save_fast, scale_bar, text_size
 
@@ -74,7 +74,7 @@ def scale_top(values: Float32[np.ndarray, "n"]) -> float:
 def _bar(width: int, title: str, top: float, above: bool) -> UInt8[np.ndarray, "_ {width} 3"]:
     """The colours from 0 to the top with numbers below them, and the title."""
     size = text_size(width)
-    font = ImageFont.load_default(size)
+    font = own_font(size)
     title_width = math.ceil(font.getlength(title)) + size
     length = min(width - title_width - 3 * size, 20 * size)
     colours = _viridis()[np.linspace(0, 255, length).round().astype(int)]

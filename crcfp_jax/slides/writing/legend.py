@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from crcfp_jax.common.drawing import FAINT_INK, INK, PAPER, legible, shortened
+from crcfp_jax.common.drawing import FAINT_INK, INK, PAPER, legible, own_font, shortened
 
 Picture = UInt8[np.ndarray, "h w 3"]
 Entry = tuple[str, tuple[int, int, int] | None]  # text, colour of its swatch; None: left blank
@@ -52,7 +52,7 @@ def legend(entries: Sequence[Entry], width: int) -> Picture:
 def scale_bar(width: int, microns_per_pixel: float) -> Picture:
     """A bar of a round length, at most a quarter of the width, and that length."""
     size = text_size(width)
-    font = ImageFont.load_default(size)
+    font = own_font(size)
     microns, length = round_length(width * LONGEST_BAR * microns_per_pixel)
     pixels = round(microns / microns_per_pixel)
     canvas = Image.new("RGB", (width, round(1.9 * size)), PAPER)

@@ -49,7 +49,7 @@ class MaskWriter:
         picture = Image.frombuffer("P", (width, height), self._spool.read(0, 0, height), "raw", "P", 0, 1)
         picture.putpalette(palette(self._classes).tobytes())
         inches = self._grid.microns_per_pixel / 25400  # a pixel's side; PNG stores pixels per metre
-        picture.save(self._folder / "mask.png", dpi=(1 / inches, 1 / inches))
+        picture.save(self._folder / "mask.png", dpi=(1 / inches, 1 / inches), compress_level=3)  # thrice as fast as 6
 
     def _write_tiff(self) -> None:
         names = [f"{number} {info.name}" for number, info in enumerate(self._classes)]
