@@ -6,7 +6,7 @@ from typing import Any
 
 from crcfp_jax.doctor import checks, training
 from crcfp_jax.doctor.history import History, Span, in_order
-from crcfp_jax.doctor.sections import Section, by_class, losses, pseudo_labels
+from crcfp_jax.doctor.sections import Section, by_class, losses, pseudo_labels, time
 from data_pipelines.scarcity import Annotated, scarce_classes
 
 MIN_LINES = 20  # after the supervised beginning: the last quarter then has five, and one odd batch is outvoted
@@ -20,6 +20,7 @@ CHECKS = (
     checks.auxiliary_classifiers,
     training.loss_rose,
     training.gradients_exploded,
+    training.waits_for_input,
 )
 
 
@@ -67,7 +68,7 @@ def examine(
         step=run.last,
         total=run.total,
         spans=run.spans,
-        over_time=[section for section in (losses(run), pseudo_labels(run)) if section.rows],
+        over_time=[section for section in (losses(run), pseudo_labels(run), time(run)) if section.rows],
         per_class=[section for section in by_class(run) if section.rows],
         annotated=annotated,
         # What is annotated is known from the start.

@@ -76,6 +76,13 @@ def pseudo_labels(run: History) -> Section:
     return Section("Unlabelled images", rows)
 
 
+def time(run: History) -> Section:
+    """What the time went to, other than the step."""
+    meaning = "of the time of training; no batch was ready and the devices stood idle"
+    rows = [Row("input wait, %", run.over_time("input_wait"), True, meaning)] if run.has("input_wait") else []
+    return Section("Time", rows)
+
+
 def by_class(run: History) -> list[Section]:
     """Pseudo-labels, confidence, positives and bank of each class."""
     threshold = run.setting(run.method.confidence)

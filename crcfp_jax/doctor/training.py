@@ -9,6 +9,7 @@ from crcfp_jax.methods.systems.definition import SUPERVISED, Term
 ROSE = 1.5  # times its mean over the third quarter: the contrast of healthy runs comes and goes by less
 ERRORS = 3.0  # standard errors of the difference: batches differ; chance alone passes this in one of a thousand runs
 EXPLODED = 20.0  # times the median: single batches of healthy runs reach 10
+WAITED = 0.1  # of the time: to save less is not worth a change
 
 
 def loss_rose(run: History) -> list[str]:
@@ -43,6 +44,19 @@ def gradients_exploded(run: History) -> list[str]:
     return [
         f"The gradients have exploded since step {since}: a norm of {greatest:.3g} at step {step}, where {typical:.3g} "
         f"is typical of the run. Try a lower {run.named('optimizer.learning_rate')}."
+    ]
+
+
+def waits_for_input(run: History) -> list[str]:
+    """The devices stand idle for want of batches."""
+    share = run.mean("input_wait", run.late)
+    if share is None or share < WAITED:
+        return []
+    since = run.since("input_wait", lambda value: value >= WAITED)
+    return [
+        f"Training has waited for input since step {since}: {100 * share:.0f} % of its time no batch was ready. Try a "
+        f"greater {run.named('data.threads')}; where every core is busy, a smaller {run.named('data.side')} or smaller "
+        f"stored tiles; where the disk is, a faster one for {run.named('data.dir')}."
     ]
 
 

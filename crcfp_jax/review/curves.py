@@ -16,13 +16,14 @@ MOST_POINTS = 400  # of a curve
 
 
 def curve_groups(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """Title -> name -> (step, value): losses, validation, pseudo-labels, the learning rate, of what was logged."""
+    """Title -> name -> (step, value): losses, validation, pseudo-labels, learning rate, input, of what was logged."""
     titles = {
         "loss/": "loss",
         "validation/": "validation, %",
         "pseudo_labels/": "share of the pseudo-labels",
         "share/confident": "share of confident pixels",
         "learning_rate": "learning rate",
+        "input_wait": "share of the time that input was waited for",
     }
     groups: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for row in rows:

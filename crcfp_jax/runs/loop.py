@@ -12,6 +12,7 @@ from crcfp_jax.common.progress import progress_bar
 from crcfp_jax.doctor.folder import write_report
 from crcfp_jax.runs.checkpoint import Checkpoints
 from crcfp_jax.runs.host_memory import KeptMemory
+from crcfp_jax.runs.input_wait import InputWait
 from crcfp_jax.runs.interruption import Interrupted, stop_requests
 from crcfp_jax.runs.metric_writer import MetricWriter
 from crcfp_jax.runs.monitor import Monitor
@@ -79,9 +80,11 @@ class Trainer:
         started = time.monotonic() - self.seconds
         writer = MetricWriter(self.workdir, step=step, enabled=self.main_process)
         progress = TrainingProgress(total, step=step, every=train.log_every, enabled=self.main_process)
+        first, input_wait = step + 1, InputWait()
         monitor = Monitor(
             writer,
             progress,
+            input_wait.share,
             class_names=[info.name for info in self.parts.data_set.classes],
             every=train.log_every,
             total=total,
@@ -92,16 +95,19 @@ class Trainer:
             for note in self.notes:
                 progress.message(note)
             while step < total:
-                local = next(self.loader)
+                local = input_wait.take(self.loader)
                 batch = parallel.global_batch({key: local[key] for key in self.parts.method.inputs}, self.mesh)
                 self.state, metrics = self.step(self.state, batch, self.key)
                 step += 1
+                input_wait.started(metrics)
                 monitor.add(step, metrics)
                 memory.trim_if_grown()
                 stop = stop_requested(step)
                 evaluated = bool(self.parts.split.validation) and _due(step, self.config.evaluation.every, total)
                 pictured = step % train.picture_every == 0
                 saved = evaluated or stop or _due(step, self.config.checkpoint.every, total)
+                if pictured or saved or step == first:
+                    input_wait.pause()
                 if pictured or saved:
                     monitor.flush()  # nothing is saved that is not finite
                     self.seconds = time.monotonic() - started

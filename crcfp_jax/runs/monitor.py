@@ -20,6 +20,7 @@ class Monitor:
         self,
         writer: MetricWriter,
         progress: TrainingProgress,
+        input_share: Callable[[], float | None],
         *,
         class_names: Sequence[str],
         every: int,
@@ -27,12 +28,13 @@ class Monitor:
         last_good: Callable[[], str],
     ):
         """Args:
+        input_share: the share of time since the last line that the devices waited for input, or None; `input_wait`.
         class_names: of the entries of metrics that have one a class.
         every: steps between lines that are written.
         total: steps of the run; its first and last are always written.
         last_good: says where the last good state is.
         """
-        self._writer, self._progress = writer, progress
+        self._writer, self._progress, self._input_share = writer, progress, input_share
         self._class_names, self._every, self._total, self._last_good = class_names, every, total, last_good
         self._waiting: tuple[int, Any] | None = None
 
@@ -61,7 +63,9 @@ class Monitor:
         if step % self._every and step not in (1, self._total):
             self._progress.update(step)
             return
-        self._writer.write(step, dict(self._named(values)))
+        share = self._input_share()
+        waited = {} if share is None else {"input_wait": share}
+        self._writer.write(step, dict(self._named(values)) | waited)
         self._progress.update(step, losses)
 
     def _named(self, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:

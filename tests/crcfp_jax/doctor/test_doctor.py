@@ -22,13 +22,13 @@ SETTINGS = {
     "method": "crcfp",
     "fraction": "1/8",
     "seed": 1,
-    "data": {"name": "synthetic"},
     "weights": {"supervised": 1.0, "contrastive": 0.1, "cross_consistency": 0.01, "entropy": 0.01, "warmup": 0.2},
     "contrastive": {"threshold": 0.75, "negatives": 1200, "bank_steps": 2},
     "cross_consistency": {"perturbations": ["feature_noise"]},
     "cct": {"weight": 30.0, "ramp_up": 0.5, "perturbations": ["vat", "dropout"]},
     "cdcl": {"cross_patch": 0.1, "teacher_consistency": 1.0, "entropy": 0.01, "clear": 0.75, "ramp_up": 0.1},
     "optimizer": {"learning_rate": 0.001},
+    "data": {"name": "synthetic", "dir": "data", "side": 320, "threads": 2},
     "train": {"steps": 400, "log_every": 10},
 }
 HEALTHY = {
@@ -289,6 +289,17 @@ def test_the_gradients_explode():
         run([(380, {"gradient_norm": 50.0}), (390, {"gradient_norm": 90})]), "since step 380: a norm of 90 at step 390"
     )
     assert run([(390, {"gradient_norm": 30.0})]).warnings == []
+
+
+def test_input_is_waited_for():
+    warning = only(run([(0, {"input_wait": 0.02}), (310, {"input_wait": 0.4})]))
+    assert warning == (
+        "Training has waited for input since step 301: 40 % of its time no batch was ready. Try a greater "
+        "config.data.threads (now 2); where every core is busy, a smaller config.data.side (now 320) or smaller stored "
+        "tiles; where the disk is, a faster one for config.data.dir (now data)."
+    )
+    assert run([(0, {"input_wait": 0.02}), (390, {"input_wait": 0.4})]).warnings == []  # 5.8 % of the last quarter
+    assert "| input wait, % | 2.0 |" in to_markdown(run([(0, {"input_wait": 0.02})]), "a")
 
 
 @pytest.mark.parametrize("last", [80, 80 + 10 * (MIN_LINES - 1)])

@@ -174,6 +174,9 @@ def test_curves():
         "loss": {"total": [(1, 1.0), (2, 0.5), (4, 0.25)]},
         "learning rate": {"learning rate": [(1, 0.1), (2, 0.1), (4, 0.1)]},
     }
+    assert curve_groups([{"step": 1, "input_wait": 0.5}]) == {
+        "share of the time that input was waited for": {"share of the time that input was waited for": [(1, 0.5)]}
+    }
     named = curve_groups([{"step": 1, "validation/mean_iou": 5.0, "loss/cross_patch": 1.0, "pseudo_labels/a_b": 0.5}])
     assert [(title, list(curves)) for title, curves in named.items()] == [
         ("loss", ["cross-patch"]), ("validation, %", ["mIoU"]), ("share of the pseudo-labels", ["a_b"]),

@@ -17,6 +17,7 @@ def monitor(tmp_path):
         yield Monitor(
             writer,
             TrainingProgress(5, enabled=False),
+            iter([None, 0.25, 0.5, None]).__next__,
             class_names=("a", "b"),
             every=2,
             total=5,
@@ -42,6 +43,8 @@ def test_first_last_and_every_second_step_are_written_one_step_late(monitor, tmp
     monitor.flush()
     assert written_steps(tmp_path) == [1, 2, 4, 5]
     assert read_metrics(tmp_path / "metrics.jsonl")[0] == {"step": 1, "loss/total": 0.5, "gradient_norm": 2.0}
+    waited = [line.get("input_wait") for line in read_metrics(tmp_path / "metrics.jsonl")]
+    assert waited == [None, 0.25, 0.5, None]
 
 
 def test_values_by_class_are_named_by_class(monitor, tmp_path):
