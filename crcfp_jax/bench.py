@@ -21,6 +21,7 @@ from crcfp_jax.common.command import run_main
 from crcfp_jax.common.config_flag import parse_flags
 from crcfp_jax.runs.host_memory import keep_freed_memory
 from crcfp_jax.runs.parts import assemble, build_learner
+from crcfp_jax.runs.precision import settle_dtype
 from crcfp_jax.runs.presets import chosen_config
 from crcfp_jax.runs.versions import versions
 from crcfp_jax.training import parallel
@@ -140,7 +141,7 @@ def main() -> None:
     """Measures and prints a table."""
     parse_flags(FLAGS, sys.argv[1:])
     keep_freed_memory()
-    config, count = chosen_config(FLAGS), FLAGS.steps
+    (config, told), count = settle_dtype(chosen_config(FLAGS)), FLAGS.steps
     bench = Bench(config, random_input=FLAGS.random_input, classes=FLAGS.classes)
     measured = {"step alone": seconds_per_call(bench.step_alone, count)}
     if not FLAGS.random_input:
@@ -159,6 +160,8 @@ def main() -> None:
     table.add_row("compile", f"{bench.compile_seconds:.1f}", "", "")
     console = Console()
     console.print(table)
+    for line in told:
+        console.print(line, highlight=False)
     console.print("memory, GiB: " + ", ".join(f"{name} {size:.2f}" for name, size in bench.memory().items()))
     console.print(", ".join(f"{name} {version}" for name, version in versions().items()), highlight=False)
 

@@ -100,7 +100,8 @@ SECTIONS = {
         "pixel_mean": Key((), channels(share)),  # from 0 to 1, that the weights expect; (): what is known of them
         "pixel_deviation": Key((), channels(positive)),  # likewise
         "rematerialise": Key(False, may_change=True),  # backbone's activations twice: less memory, more time
-        "dtype": Key("bfloat16", one_of("float32", "bfloat16")),  # of activations; the rest stays float32
+        # Of activations; the rest stays float32. auto: bfloat16 but on CPUs that have no instructions for it.
+        "dtype": Key("auto", one_of("auto", "float32", "bfloat16")),
     },
     "weights": {  # a method uses the terms it has (paper)
         "supervised": Key(1.0, not_negative),

@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = do_runs(
         plan.runs,
         folder,
-        lambda run: plan.command(run, folder.run(run.name)),
+        lambda run: plan.command(run, folder.run(run.name)) + folder.settled(plan.runs),
         steps,
         known=plan.runs,
         lock=".lock-runs",

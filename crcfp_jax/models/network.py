@@ -18,6 +18,7 @@ from crcfp_jax.models.layers.padding import Length
 from crcfp_jax.models.layers.resize import resize_bilinear
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+AUTO = "auto"  # whichever the processor is faster in: settled as a run starts
 
 
 class Network(nn.Module):
@@ -150,6 +151,8 @@ def resize_logits(
 def build_network(model: ConfigDict, num_classes: int, axis_name: str | None = None) -> Network:
     """Builds the network that `config.model` describes, with a projector and without auxiliary classifiers.
 
+    Where its dtype is AUTO still, nothing is to be computed, and it counts as float32: all shapes are the same.
+
     Raises:
         UserError: a backbone that there isn't.
     """
@@ -167,7 +170,7 @@ def build_network(model: ConfigDict, num_classes: int, axis_name: str | None = N
         normalisation=model.normalisation,
         momentum=model.momentum,
         rematerialise=model.rematerialise,
-        dtype=DTYPES[model.dtype],
+        dtype=DTYPES["float32" if model.dtype == AUTO else model.dtype],
         axis_name=axis_name,
         pixels=choose_pixels(model),
     )

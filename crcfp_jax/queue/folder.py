@@ -3,11 +3,12 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import read_json, user_error_on_write
 from crcfp_jax.common.lock import Lock
 from crcfp_jax.queue.task import Task
@@ -69,6 +70,16 @@ class QueueFolder:
                 with suppress(ValueError, TypeError, KeyError):
                     return int(json.loads(line)["step"])
         return 0
+
+    def settled(self, tasks: Iterable[Task]) -> list[str]:
+        """Words for the command of every run: what config.model.dtype=auto came to in the first that has begun.
+
+        Runs that are compared then compute alike, also where other machines do some of them.
+        """
+        for task in tasks:
+            with suppress(UserError, KeyError, TypeError):  # not begun; a damaged one is told where it goes on
+                return [f"--config.model.dtype={read_json(self.run(task.name) / 'config.json')['model']['dtype']}"]
+        return []
 
     def add_duration(self, task: Task, seconds: float) -> None:
         """Notes how long a sitting of a run took."""

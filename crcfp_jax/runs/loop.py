@@ -17,6 +17,7 @@ from crcfp_jax.runs.interruption import Interrupted, stop_requests
 from crcfp_jax.runs.metric_writer import MetricWriter
 from crcfp_jax.runs.monitor import Monitor
 from crcfp_jax.runs.parts import Parts, assemble
+from crcfp_jax.runs.precision import settle_dtype
 from crcfp_jax.runs.progress import TrainingProgress
 from crcfp_jax.runs.restore import selected_step
 from crcfp_jax.runs.settings import keep_pixels, settings
@@ -42,7 +43,7 @@ class Trainer:
         Raises:
             UserError: settings, data set or folder can't be used, or belong to another run.
         """
-        config = keep_pixels(config, workdir)
+        config, told = settle_dtype(keep_pixels(config, workdir), workdir)
         self.config, self.workdir = config, workdir
         self.parts: Parts = assemble(config)
         with_unlabelled = bool(self.parts.method.sources)
@@ -64,7 +65,7 @@ class Trainer:
             sampling=self.parts.sampling(),
         )
         start = start_run(self.parts, workdir, self.checkpoints, self.mesh, previous_checkpoint=previous_checkpoint)
-        self.state, self.notes = start.state, start.notes
+        self.state, self.notes = start.state, [*told, *start.notes]
         self.seconds = start.seconds  # of training, over all sittings
         if start.loader_state is not None:
             self.loader.set_state(start.loader_state)

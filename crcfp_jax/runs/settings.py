@@ -10,6 +10,7 @@ from crcfp_jax.common.files import read_json
 from crcfp_jax.config import CHANGEABLE, default
 from crcfp_jax.methods.systems.registry import METHODS
 from crcfp_jax.models.encoders.pixels import IMAGENET
+from crcfp_jax.models.network import AUTO
 from crcfp_jax.runs.parts import Parts
 from data_pipelines.splits import split_hash
 
@@ -156,6 +157,8 @@ def check_resumable(stored: dict, current: dict, folder: Path) -> list[str]:
     defaults = _flat(json.loads(default().to_json()))
     old = {key: defaults[key] for key in new.keys() & defaults.keys()} | old
     differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    if new.get("model.dtype") == AUTO:  # the run will go on in what it began in
+        differing = [key for key in differing if key != "model.dtype"]
     if "split_hash" not in old:  # a run from before it was remembered
         differing = [key for key in differing if key != "split_hash"]
     forbidden = [key for key in differing if key not in CHANGEABLE]

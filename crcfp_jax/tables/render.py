@@ -50,6 +50,7 @@ def _head(summary: Summary) -> str:
         "",
         f"- Data: {data}, fingerprint {summary.fact('data fingerprint')}; split by {summary.fact('split unit')}",
         f"- Scale: {scale} (`configs/{DATA[data].variants[scale]}`), {steps}",
+        f"- Activations: {summary.fact('dtype of activations')}",
         f"- Evaluated on the test images: {SELECTIONS.get(selection, selection)}",
         f"- Versions: {', '.join(versions) or 'not known yet'}",
         *(f"- Command: `{command}`" for command in about.get("commands", ())),

@@ -26,7 +26,7 @@ def dry_run(grid: Grid, folder: GridFolder, shard: tuple[int, int]) -> None:
     for run in runs:
         state = folder.state(run.name)
         counts[state] += 1
-        print(f"{state:13} {shlex.join(grid.command(run, folder.run(run.name)))}")
+        print(f"{state:13} {shlex.join(_command(grid, folder, run))}")
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     print(f"{len(runs)} runs: {states or 'none in this shard'}")
 
@@ -52,7 +52,7 @@ def run_grid(grid: Grid, folder: GridFolder, steps: Mapping[str, int], shard: tu
     return do_runs(
         shard_of(grid, shard),
         folder,
-        lambda run: grid.command(run, folder.run(run.name)),
+        lambda run: _command(grid, folder, run),
         steps,
         known=grid.runs,
         lock=f".lock-{shard[0]}of{shard[1]}",
@@ -61,3 +61,7 @@ def run_grid(grid: Grid, folder: GridFolder, steps: Mapping[str, int], shard: tu
         after_each=lambda: write_tables(folder),
         outcome=folder.workdir / "table.md",
     )
+
+
+def _command(grid: Grid, folder: GridFolder, run: Run) -> list[str]:
+    return grid.command(run, folder.run(run.name)) + folder.settled(grid.runs)

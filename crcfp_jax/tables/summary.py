@@ -12,7 +12,8 @@ from crcfp_jax.tables.folder import GridFolder
 from crcfp_jax.tables.paper import PaperFigure, PaperRow, find_row
 from data_pipelines.recipes import unit_name
 
-SETTINGS = ("data fingerprint", "steps", "selection", "split unit")  # the facts that are no versions
+# The facts that are no versions.
+SETTINGS = ("data fingerprint", "steps", "selection", "split unit", "dtype of activations")
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ def _facts(folder: GridFolder, name: str, result: Mapping[str, Any] | None) -> d
         return {}
     config = read_json(path)
     unit = unit_name(config["data"]["name"], config["data"]["split_unit"])
-    values = (config["data_fingerprint"], str(config["train"]["steps"]), config["evaluation"]["selection"], unit)
+    dtype = config["model"]["dtype"]
+    values = (config["data_fingerprint"], str(config["train"]["steps"]), config["evaluation"]["selection"], unit, dtype)
     facts = dict(zip(SETTINGS, values, strict=True))
     if result is not None:
         facts |= result["versions"]

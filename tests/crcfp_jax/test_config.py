@@ -17,7 +17,7 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.pixel_size import PLAUSIBLE
 from crcfp_jax.config import TABLE, check_values, default
 from crcfp_jax.models.decoders.deeplab import DECODERS
-from crcfp_jax.models.network import DTYPES
+from crcfp_jax.models.network import AUTO, DTYPES
 
 ROOT = Path(__file__).parents[2]
 RECORDED = json.loads((ROOT / "tests" / "golden" / "settings.json").read_text())
@@ -83,7 +83,7 @@ def test_shipped_configs_pass(name):
 
 
 def test_choices_are_those_that_the_code_knows():
-    for key, known in {"model.decoder": DECODERS, "model.dtype": DTYPES}.items():
+    for key, known in {"model.decoder": DECODERS, "model.dtype": [AUTO, *DTYPES]}.items():
         assert [choice for choice in known if TABLE[key].complaint(choice)] == [], key
 
 
@@ -102,7 +102,7 @@ def test_choices_are_those_that_the_code_knows():
         ("model.decoder", "v4", "config.model.decoder='v4' is unknown; known: v3, v3plus"),
         ("model.pixel_mean", (0.5,), "config.model.pixel_mean=(0.5,) is not a number for each channel: give three"),
         ("model.normalisation", "layer", "config.model.normalisation='layer' is unknown; known: batch, group"),
-        ("model.dtype", "float16", "config.model.dtype='float16' is unknown; known: float32, bfloat16"),
+        ("model.dtype", "float16", "config.model.dtype='float16' is unknown; known: auto, float32, bfloat16"),
         ("model.width", 6, "config.model.width=6 must be a multiple of 4, at least 4"),
         ("model.momentum", 1.0, "config.model.momentum=1.0 must be at least 0 and less than 1"),
         ("model.statistics", "none", "config.model.statistics='none' is unknown; known: per_stream, joint"),

@@ -217,7 +217,7 @@ def encoder_loss(network, variables, images):
 def test_rematerialising_keeps_less_for_the_gradient():
     def gibibytes(rematerialise):  # of the paper's settings: 8 + 8 images of 320 pixels, four streams
         config = default()
-        config.model.rematerialise = rematerialise
+        config.model.update(rematerialise=rematerialise, dtype="bfloat16")
         network = build_network(config.model, CLASSES)
         variables = abstract_variables(network)
 

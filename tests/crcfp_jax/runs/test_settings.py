@@ -169,3 +169,10 @@ def test_a_run_of_other_rules_is_not_trained_on():
         check_rules(older(), FOLDER)
     with pytest.raises(UserError, match="was context and cross-consistency"):  # not even evaluated
         check_rules(older(method="crcfp_s2"), FOLDER)
+
+
+def test_a_dtype_left_to_the_processor_is_what_the_run_began_in():
+    began = settings(model={"decoder_width": 256, "dtype": "bfloat16"})
+    assert check_resumable(began, settings(model={"decoder_width": 256, "dtype": "auto"}), FOLDER) == []
+    with pytest.raises(UserError, match=r"config\.model\.dtype was 'bfloat16', now 'float32'"):
+        check_resumable(began, settings(model={"decoder_width": 256, "dtype": "float32"}), FOLDER)

@@ -17,7 +17,9 @@ from crcfp_jax.tables.summary import summarise
 def grid(tmp_path):
     """Makes the folder of a grid: {run name: (mIoU, Dice, accuracy)}, None for one that isn't finished."""
 
-    def make(figures, *, table=1, data="bcss", unit="default", versions=None, fingerprints=None, rows=None):
+    def make(
+        figures, *, table=1, data="bcss", unit="default", versions=None, fingerprints=None, rows=None, dtypes=None
+    ):
         folder = GridFolder(tmp_path)
         for name, numbers in figures.items():
             run = folder.run(name)
@@ -25,6 +27,7 @@ def grid(tmp_path):
             config = {
                 "data_fingerprint": (fingerprints or {}).get(name, "feedc0de"),
                 "train": {"steps": 300},
+                "model": {"dtype": (dtypes or {}).get(name, "bfloat16")},
                 "evaluation": {"selection": "last"},
                 "data": {"name": data, "split_unit": unit},
             }
@@ -223,6 +226,7 @@ def test_the_head_says_what_the_runs_have_in_common(grid):
     assert text.startswith("# Table 1: all systems by share of labels, tissue; bcss\n")
     assert "- Data: bcss, fingerprint feedc0de; split by hospital\n" in text
     assert "- Scale: tiny (`configs/bcss.py:tiny`), 300 steps\n" in text
+    assert "- Activations: bfloat16\n" in text
     assert "- Evaluated on the test images: the model of the last step\n" in text
     assert "- Versions: jax 0.10.2\n- Command: `python -m x`\n" in text
     assert "differ" not in text
@@ -234,11 +238,24 @@ def test_runs_that_differ_are_pointed_out(grid):
         dict.fromkeys(names, (1.0, 1.0, 1.0)),
         versions={names[0]: {"jax": "0.11.0"}},
         fingerprints={names[1]: "0ther"},
+        dtypes={names[4]: "float32"},
     )
     write_tables(folder)
     text = (folder.workdir / "table.md").read_text()
     assert f"**The runs differ in jax**: 0.11.0 in {names[0]}; 0.10.2 in {', '.join(names[1:4])} and 1 more." in text
+    assert f"float32 in {names[4]}" in text
     assert f"0ther in {names[1]}" in text and "fingerprint differs between the runs, see below" in text
+
+
+def test_later_runs_compute_as_the_first_that_has_begun(grid):
+    names = [f"crcfp-1_8-seed{seed}" for seed in (1, 2, 3)]
+    folder = grid({names[1]: None}, dtypes={names[1]: "float32"})
+    runs = make_runs(None, {"1/8": ["crcfp"]}, [1, 2, 3])
+    assert [run.name for run in runs] == names
+    assert folder.settled(runs) == ["--config.model.dtype=float32"]
+    assert folder.settled(runs[2:]) == []  # not begun
+    (folder.run(names[1]) / "config.json").write_text("{")
+    assert folder.settled(runs) == []
 
 
 def test_nothing_finished_yet(grid):
