@@ -95,7 +95,7 @@ class Bench:
                 self.parts.data_set,
                 self.parts.split,
                 self.parts.loader_options(),
-                with_unlabelled=with_unlabelled,
+                sources=self.parts.method.sources,
                 sampling=self.parts.sampling(),
             )
             batch = next(self.loader)

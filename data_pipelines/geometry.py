@@ -49,6 +49,16 @@ def crop(
     return image, label
 
 
+def crop_mirrored(image: np.ndarray, top: int, left: int, height: int, width: int, *, vertical: bool) -> np.ndarray:
+    """The window at (top, left) of the image as it is or, if `vertical`, mirrored top to bottom; see `crop`.
+
+    The window alone is mirrored, which is all that is seen: a tile has many times its pixels.
+    """
+    if vertical:
+        top = image.shape[0] - top - height
+    return flip(crop(image, None, top, left, height, width)[0], horizontal=False, vertical=vertical)
+
+
 def pad_to(
     image: np.ndarray, label: np.ndarray | None, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray | None]:

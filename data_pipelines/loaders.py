@@ -2,8 +2,7 @@
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -11,9 +10,10 @@ import grain
 import numpy as np
 
 from crcfp_jax.common.errors import UserError
-from data_pipelines import geometry, views
+from data_pipelines import views
 from data_pipelines.data_set import DataSet, Record
-from data_pipelines.sampling import ClassSampling, draw_pixel, draw_start
+from data_pipelines.examples import LoaderOptions, labelled_example, unlabelled_example
+from data_pipelines.sampling import ClassSampling, draw_pixel
 
 if TYPE_CHECKING:
     from data_pipelines.splits import Split
@@ -22,40 +22,6 @@ _ENDLESS = 2**62  # examples; training stops by steps
 _LABELLED, _UNLABELLED = 0, 1  # numbers of the example streams
 _ORDER, _DRAWS = 0, 1  # what a random generator is for
 _KEPT = 2**30  # bytes of decoded tiles a process keeps
-
-
-@dataclass(frozen=True)
-class LoaderOptions:
-    """How training examples are cut; sizes in network pixels, batch sizes over all processes.
-
-    Raises UserError for batches that the processes don't share evenly, naming the configuration key.
-    """
-
-    side: int
-    microns_per_pixel: float  # of a network pixel at scale 1
-    labelled_scale: tuple[float, float]
-    unlabelled_scale: tuple[float, float]
-    overlap: tuple[float, float]
-    whole_view_scale: float  # at which the whole view is seen
-    flips: str  # 'horizontal' or 'both'
-    stride: int  # of the features that the two views are compared at
-    batch_size: int
-    unlabelled_batch_size: int
-    seed: int
-    threads: int
-    prefetch: int  # examples held ready
-    process_index: int = 0
-    process_count: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.process_index < self.process_count:
-            raise ValueError(f"process_index {self.process_index} is not one of {self.process_count} processes")
-        for key in ("train.batch_size", "train.unlabelled_batch_size"):
-            size = getattr(self, key.split(".")[1])
-            if size < 1 or size % self.process_count:
-                raise UserError(
-                    f"{key} {size} cannot be shared out to {self.process_count} process(es): choose a multiple"
-                )
 
 
 class DecodedTiles:
@@ -131,69 +97,6 @@ class _Stream:
         return record, self._decoded.get((self._stream, record.id), lambda: tiles[record.position])
 
 
-def random_window(
-    image: np.ndarray,
-    label: np.ndarray | None,
-    generator: np.random.Generator,
-    *,
-    side: int,
-    scale: float,
-    holds: tuple[int, int] | None = None,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Cuts a window of side x side network pixels at a random place; `scale`: network pixels per stored pixel.
-
-    Where the image is smaller than the window it is reflected, at a random place in the window, the label IGNORED.
-    With `holds`, (row, column) of a stored pixel, the place is one of those at which the window holds that pixel.
-    """
-    # Cropped before it is resized, which is equivalent but for the crop's rounding to whole pixels of the source.
-    window = max(1, round(side / scale))
-    top, left = (
-        draw_start(length, window, generator, pixel)
-        for length, pixel in zip(image.shape[:2], holds or (None, None), strict=True)
-    )
-    image, label = geometry.crop(image, label, top, left, window, window)
-    return geometry.resize(image, label, side, side)
-
-
-def labelled_example(
-    image: np.ndarray,
-    label: np.ndarray,
-    generator: np.random.Generator,
-    options: LoaderOptions,
-    *,
-    scale: float,
-    holds: tuple[int, int] | None = None,
-) -> dict[str, np.ndarray]:
-    """Scales, crops and flips an image [h, w, 3] with its label [h, w] to side x side pixels; see `random_window`.
-
-    `scale`: network pixels per stored pixel at scale 1.
-    """
-    scale *= generator.uniform(*options.labelled_scale)
-    image, label = random_window(image, label, generator, side=options.side, scale=scale, holds=holds)
-    horizontal, vertical = (bool(draw) for draw in generator.random(2) < 0.5)
-    mirror = functools.partial(geometry.flip, horizontal=horizontal, vertical=vertical and options.flips == "both")
-    return {"image": mirror(image), "label": mirror(label)}
-
-
-def unlabelled_example(
-    image: np.ndarray, generator: np.random.Generator, options: LoaderOptions, *, scale: float
-) -> dict[str, np.ndarray]:
-    """Makes the whole view, side x side pixels, and two overlapping views of an image [h, w, 3].
-
-    The whole view is a window at `whole_view_scale`, at a random place; see `random_window`. It is flipped both ways
-    where images are; the two views have a horizontal flip each. `scale`: network pixels per stored pixel at scale 1.
-    """
-    views_scale = scale * generator.uniform(*options.unlabelled_scale)
-    vertical = bool(generator.random() < 0.5) and options.flips == "both"
-    image = geometry.flip(image, horizontal=False, vertical=vertical)  # before the views, which must share it
-    whole, _ = random_window(image, None, generator, side=options.side, scale=scale * options.whole_view_scale)
-    pair = views.overlapping_views(
-        image, generator, side=options.side, stride=options.stride, scale=views_scale, overlap=options.overlap
-    )
-    horizontal = bool(generator.random() < 0.5) and options.flips == "both"
-    return {"unlabelled": geometry.flip(whole, horizontal=horizontal)} | pair
-
-
 def _stack(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     keys = dict.fromkeys(key for example in examples for key in example)
     return {key: np.stack([example[key] for example in examples if key in example]) for key in keys}
@@ -221,37 +124,37 @@ def training_loader(
     split: "Split",
     options: LoaderOptions,
     *,
-    with_unlabelled: bool,
+    sources: Collection[str],
     sampling: ClassSampling | None = None,
 ) -> TrainingIterator:
     """Endless batches of this process; `get_state` and `set_state` (JSON) continue them to the bit.
 
-    A batch holds `image` uint8 [B, S, S, 3] and `label` uint8 [B, S, S] and, `with_unlabelled`, `unlabelled`, `view_a`,
-    `view_b` uint8 [U, S, S, 3], `offset` int32 [U, 2] and `flip` bool [U, 2] (see `views.overlapping_views`); B and U
-    are this process's shares. The batches of all processes, in their order, make up the batch of a single process.
-    Unlabelled examples are read from sources without labels: their masks are never decoded. A tile is decoded once, as
-    long as `DecodedTiles` has room. Labelled tiles come once an
-    epoch, cropped anywhere; with `sampling` (of `split.labelled`), tile and crop are drawn by class, without epochs.
+    A batch holds `image` uint8 [B, S, S, 3] and `label` uint8 [B, S, S] and, where `sources` names any, those of
+    `unlabelled`, `view_a`, `view_b` that it names, uint8 [U, S, S, 3], with `offset` int32 [U, 2] and `flip` bool
+    [U, 2] (see `views.overlapping_views`); B and U are this process's shares. The batches of all processes, in their
+    order, make up the batch of a single process. Unlabelled examples are read from sources without labels: their masks
+    are never decoded. A tile is decoded once, as long as `DecodedTiles` has room. Labelled tiles come once an epoch,
+    cropped anywhere; with `sampling` (of `split.labelled`), tile and crop are drawn by class, without epochs.
 
     Raises UserError if the split has no labelled or, where needed, no unlabelled records, or if `side`, `stride` and
     `overlap` leave no pair of views.
     """
     if not split.labelled:
         raise UserError(f"the split of data set {data_set.name} has no labelled records: choose a greater fraction")
-    if with_unlabelled and not split.unlabelled:
+    if sources and not split.unlabelled:
         raise UserError(
             f"the split of data set {data_set.name} has no unlabelled records: choose a smaller "
             "fraction, build it with images that nobody annotated (for slides of your own: unannotated/), or use "
             "config.method=supervised"
         )
-    if with_unlabelled:
+    if sources:
         views.possible_offsets(options.side, options.stride, tuple(options.overlap))  # an error now, not in a thread
     cv2.setNumThreads(0)  # examples are made in parallel already; OpenCV's own threads would compete with these
     stream = functools.partial(_Stream, data_set, seed=options.seed, decoded=DecodedTiles())
     labelled_stream = stream(split.labelled, stream=_LABELLED, labels=True)
-    unlabelled_stream = stream(split.unlabelled, stream=_UNLABELLED, labels=False) if with_unlabelled else None
+    unlabelled_stream = stream(split.unlabelled, stream=_UNLABELLED, labels=False) if sources else None
     labelled_share = options.batch_size // options.process_count
-    unlabelled_share = options.unlabelled_batch_size // options.process_count if with_unlabelled else 0
+    unlabelled_share = options.unlabelled_batch_size // options.process_count if sources else 0
 
     def scale_of(record: Record) -> float:
         return record.microns_per_pixel / options.microns_per_pixel
@@ -273,7 +176,7 @@ def training_loader(
         place -= labelled_share
         index = batch * options.unlabelled_batch_size + options.process_index * unlabelled_share + place
         record, stored, generator = unlabelled_stream.example(index)
-        return unlabelled_example(stored["image"], generator, options, scale=scale_of(record))
+        return unlabelled_example(stored["image"], generator, options, scale=scale_of(record), sources=sources)
 
     examples = grain.MapDataset.range(_ENDLESS).map(make_example)
     prefetch = max(options.prefetch, options.threads)  # a thread without a place for its example would idle

@@ -1,6 +1,7 @@
 """Two overlapping crops of one image, a whole number of feature cells apart."""
 
 import functools
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from crcfp_jax.common.errors import UserError
 from data_pipelines import geometry
 
+VIEWS = ("view_a", "view_b")
 _OVERLAP_BINS = 10  # equal parts of the overlap range, each drawn equally often where the image has room for it
 
 
@@ -52,6 +54,16 @@ def possible_offsets(side: int, stride: int, overlap: tuple[float, float]) -> tu
     return cells[chosen], bins
 
 
+@functools.lru_cache(maxsize=256)
+def _needed_scales(
+    height: int, width: int, side: int, stride: int, overlap: tuple[float, float]
+) -> tuple[np.ndarray, float]:
+    """Least scale at which each pair of `possible_offsets` fits into an image, and the least of all."""
+    cells, _ = possible_offsets(side, stride, overlap)
+    needed = ((side + cells * stride) / (height, width)).max(axis=1)
+    return needed, float(needed.min())
+
+
 def draw_placement(
     height: int,
     width: int,
@@ -69,12 +81,12 @@ def draw_placement(
     Raises UserError if no offset by multiples of `stride` gives an overlap in range.
     """
     cells, bins = possible_offsets(side, stride, tuple(overlap))
-    boxes = side + cells * stride
-    needed = (boxes / (height, width)).max(axis=1)  # least scale at which each pair fits
-    fits = needed <= max(scale, needed.min())
-    chosen = np.flatnonzero(fits & (bins == generator.choice(np.unique(bins[fits]))))
+    needed, least = _needed_scales(height, width, side, stride, tuple(overlap))
+    fits = needed <= max(scale, least)
+    with_room = np.flatnonzero(np.bincount(bins[fits], minlength=_OVERLAP_BINS))
+    chosen = np.flatnonzero(fits & (bins == generator.choice(with_room)))
     pair = chosen[generator.integers(len(chosen))]
-    box_height, box_width = (int(length) for length in boxes[pair])
+    box_height, box_width = (int(length) for length in side + cells[pair] * stride)
     dy, dx = (int(cell) for cell in cells[pair] * generator.choice((-1, 1), size=2))
     # The region is cut before it is resized: one resize, of no more pixels than the views show. Its sides are whole
     # pixels, so the scale differs from the drawn one by at most half a pixel over the region, alike for both views.
@@ -91,17 +103,36 @@ def _place(length: int, wanted: float, generator: np.random.Generator) -> tuple[
     return part, int(generator.integers(min(0, length - part), max(0, length - part) + 1))
 
 
-def cut_views(image: np.ndarray, placement: ViewPlacement, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts view_a and view_b [side, side, 3] at `placement` out of the image [h, w, 3]."""
-    region, _ = geometry.crop(image, None, placement.top, placement.left, placement.height, placement.width)
+def cut_views(
+    image: np.ndarray,
+    placement: ViewPlacement,
+    side: int,
+    flips: Mapping[str, bool],
+    *,
+    vertical: bool = False,
+) -> dict[str, np.ndarray]:
+    """Cuts views [side, side, 3] at `placement` out of the image [h, w, 3], mirrored top to bottom if `vertical`.
+
+    `flips`: of view_a and view_b those to cut, and whether each is mirrored left to right.
+    """
+    if not flips:
+        return {}
+    part = (placement.top, placement.left, placement.height, placement.width)
+    region = geometry.crop_mirrored(image, *part, vertical=vertical)
     box, _ = geometry.resize(region, None, placement.box_height, placement.box_width)
     dy, dx = placement.offset
     slack_y, slack_x = placement.box_height - side, placement.box_width - side
-    origin_a = (slack_y if dy < 0 else 0, slack_x if dx < 0 else 0)
-    origin_b = (slack_y if dy > 0 else 0, slack_x if dx > 0 else 0)
-    # Copied, because a slice would keep the whole box in memory for as long as the example waits for its batch.
-    view_a, view_b = (box[y : y + side, x : x + side].copy() for y, x in (origin_a, origin_b))
-    return view_a, view_b
+    origins = {
+        "view_a": (slack_y if dy < 0 else 0, slack_x if dx < 0 else 0),
+        "view_b": (slack_y if dy > 0 else 0, slack_x if dx > 0 else 0),
+    }
+    cut = {}
+    for name, flipped in flips.items():
+        y, x = origins[name]
+        view = box[y : y + side, x : x + side]
+        # Never a slice, which would keep the whole box in memory for as long as the example waits for its batch.
+        cut[name] = geometry.flip(view, horizontal=True) if flipped else view.copy()
+    return cut
 
 
 def overlapping_views(
@@ -112,6 +143,8 @@ def overlapping_views(
     stride: int,
     scale: float,
     overlap: tuple[float, float],
+    read: Collection[str] = VIEWS,
+    vertical: bool = False,
 ) -> dict[str, np.ndarray]:
     """Draws two overlapping crops of an image, each with its own horizontal flip of probability 1/2.
 
@@ -122,21 +155,19 @@ def overlapping_views(
       stride: network pixels per feature cell; the views are a multiple of it apart.
       scale: network pixels per pixel of the image, which is reflected where it is too small for two views.
       overlap: least and greatest intersection over union of the views.
+      read: the views that are made; the draws are the same whichever they are.
+      vertical: mirror the image top to bottom first.
 
     Returns:
-      `view_a`, `view_b` uint8 [side, side, 3]; `offset` int32 [2], view_b's origin minus view_a's in cells before the
-      flips, so that pixel (y, x) of view_a shows pixel (y - dy * stride, x - dx * stride) of view_b; `flip` bool [2],
-      whether view_a and view_b were flipped.
+      Of `view_a`, `view_b` those to be read, uint8 [side, side, 3]; `offset` int32 [2], view_b's origin minus view_a's
+      in cells before the flips, so that pixel (y, x) of view_a shows pixel (y - dy * stride, x - dx * stride) of
+      view_b; `flip` bool [2], whether view_a and view_b were flipped.
 
     Raises:
       UserError: no offset by multiples of `stride` gives an overlap in range.
     """
     placement = draw_placement(*image.shape[:2], generator, side=side, stride=stride, scale=scale, overlap=overlap)
-    view_a, view_b = cut_views(image, placement, side)
     flips = generator.random(2) < 0.5
-    return {
-        "view_a": geometry.flip(view_a, horizontal=bool(flips[0])),
-        "view_b": geometry.flip(view_b, horizontal=bool(flips[1])),
-        "offset": np.asarray(placement.offset, np.int32),
-        "flip": flips,
-    }
+    wanted = {name: bool(flipped) for name, flipped in zip(VIEWS, flips, strict=True) if name in read}
+    cut = cut_views(image, placement, side, wanted, vertical=vertical)
+    return cut | {"offset": np.asarray(placement.offset, np.int32), "flip": flips}

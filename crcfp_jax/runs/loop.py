@@ -61,7 +61,7 @@ class Trainer:
             self.parts.data_set,
             self.parts.split,
             self.parts.loader_options(),
-            with_unlabelled=with_unlabelled,
+            sources=self.parts.method.sources,
             sampling=self.parts.sampling(),
         )
         start = start_run(self.parts, workdir, self.checkpoints, self.mesh, previous_checkpoint=previous_checkpoint)

@@ -21,7 +21,7 @@ from crcfp_jax.models.network import Network, build_network
 from crcfp_jax.training.optimizer import make_optimizer
 from crcfp_jax.training.state import STUDENT, TEACHER
 from data_pipelines.data_set import DataSet, open_data_set
-from data_pipelines.loaders import LoaderOptions
+from data_pipelines.examples import LoaderOptions
 from data_pipelines.sampling import ClassSampling, count_pixels
 from data_pipelines.scale import network_pixel_size
 from data_pipelines.splits import Split, make_split

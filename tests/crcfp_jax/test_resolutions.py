@@ -13,7 +13,8 @@ from crcfp_jax.evaluation.scoring import evaluate
 from crcfp_jax.evaluation.windows import Evaluator, predict_probabilities
 from crcfp_jax.runs.parts import assemble
 from data_pipelines.data_set import DataSet, Record
-from data_pipelines.loaders import LoaderOptions, training_loader
+from data_pipelines.examples import SOURCES, LoaderOptions
+from data_pipelines.loaders import training_loader
 
 FINE, COARSE = 0.25, 0.5  # µm per stored pixel
 SIDE = 32
@@ -51,7 +52,7 @@ def test_training_sees_one_magnification(network):
         seed=0, threads=0, prefetch=1,
     )  # fmt: skip
     split = SimpleNamespace(labelled=data_set.records, unlabelled=data_set.records)
-    for _, batch in zip(range(3), training_loader(data_set, split, options, with_unlabelled=True), strict=False):
+    for _, batch in zip(range(3), training_loader(data_set, split, options, sources=SOURCES), strict=False):
         for window in (*batch["image"], *batch["unlabelled"], *batch["view_a"], *batch["view_b"]):
             assert slope(window) == pytest.approx(2 * network, rel=0.03)  # windows are of whole stored pixels
 
@@ -86,7 +87,7 @@ def test_base_size_and_the_pixel_size_that_it_stands_for_give_the_same_bits(data
         config.data.dir = str(data_dir)
         config.data.update(settings)
         parts = assemble(config)
-        batch = next(training_loader(parts.data_set, parts.split, parts.loader_options(), with_unlabelled=True))
+        batch = next(training_loader(parts.data_set, parts.split, parts.loader_options(), sources=SOURCES))
 
         def predict(batch):
             return np.stack([batch[..., 0]] * 5, -1) / np.float32(255) * np.arange(5, dtype=np.float32)

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import hashlib
 import json
 import threading
 import time
@@ -12,7 +13,7 @@ import pytest
 from fake_tiles import OPTIONS, FakeDataSet, FakeSource, assert_equal, build_stored, loader, noise, take
 
 from crcfp_jax.common.errors import UserError
-from data_pipelines import loaders
+from data_pipelines import examples, loaders
 
 LABELLED_KEYS = {"image", "label"}
 KEYS = LABELLED_KEYS | {"unlabelled", "view_a", "view_b", "offset", "flip"}
@@ -36,6 +37,35 @@ def test_the_labelled_stream_does_not_depend_on_the_unlabelled_one():
     labelled_only = take(loader(noise(9), with_unlabelled=False), 3)
     assert set(labelled_only[0]) == LABELLED_KEYS
     assert_equal([{key: batch[key] for key in LABELLED_KEYS} for batch in with_both], labelled_only)
+
+
+@pytest.mark.parametrize(("flips", "digest"), [("both", "69c4d07fe11c0532"), ("horizontal", "02de33164a6f4c5d")])
+def test_the_pixels_are_as_recorded(flips, digest):
+    """Of a seed: a run that goes on under another version of the loader sees what it would have seen."""
+    found = hashlib.sha256()
+    for batch in take(loader(noise(9, height=75, width=60), flips=flips), 6):
+        for key in ("image", "label", "unlabelled", "view_a", "view_b", "offset", "flip"):
+            found.update(batch[key].tobytes())
+    assert found.hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize("sources", [("view_a",), ("view_a", "view_b"), ("unlabelled",)])
+def test_only_what_is_read_is_made_and_has_the_same_pixels(sources, monkeypatch):
+    every = take(loader(noise(9), flips="both", threads=0), 3)
+    sizes = []
+    resize = examples.geometry.resize
+
+    def counted(image, label, height, width):
+        sizes.append((height, width))
+        return resize(image, label, height, width)
+
+    monkeypatch.setattr(examples.geometry, "resize", counted)
+    options = dataclasses.replace(OPTIONS, flips="both", threads=0)
+    data_set = noise(9)
+    some = take(loaders.training_loader(data_set, data_set.split(3), options, sources=sources), 3)
+    assert set(some[0]) == {"image", "label", "offset", "flip", *sources}
+    assert_equal(some, [{key: batch[key] for key in some[0]} for batch in every])
+    assert len(sizes) == 3 * (4 + 4)  # one of each labelled and one of each unlabelled image
 
 
 @pytest.mark.parametrize("with_unlabelled", [True, False])
@@ -205,10 +235,10 @@ def test_a_whole_view_of_more_than_the_tile_is_reflected():
 
 def whole_window(monkeypatch, length, side, base_size):
     """Stored pixels along both sides of the whole view of a square tile."""
-    monkeypatch.setattr(loaders.geometry, "crop", lambda image, label, top, left, height, width: (height, width))
-    monkeypatch.setattr(loaders.geometry, "resize", lambda height, width, *side: (height, width))
+    monkeypatch.setattr(examples.geometry, "crop", lambda image, label, top, left, height, width: (height, width))
+    monkeypatch.setattr(examples.geometry, "resize", lambda height, width, *side: (height, width))
     scale = 0.25 / (0.25 * length / base_size) * 0.8
-    return loaders.random_window(np.zeros((length, length)), None, np.random.default_rng(0), side=side, scale=scale)
+    return examples.random_window(np.zeros((length, length)), None, np.random.default_rng(0), side=side, scale=scale)
 
 
 # Tile, side and base_size of each shipped config, and the share of the tile's sides that its whole view was.
@@ -368,9 +398,9 @@ def test_a_stored_data_set_gives_the_same_batches_and_decodes_no_unlabelled_mask
 
     monkeypatch.setattr(cv2, "imdecode", counted)
     one_by_one = dataclasses.replace(OPTIONS, threads=0)
-    assert_equal(take(loaders.training_loader(stored, split, one_by_one, with_unlabelled=True), 3), expected)
+    assert_equal(take(loaders.training_loader(stored, split, one_by_one, sources=examples.SOURCES), 3), expected)
     assert (channels.count(3), channels.count(2)) == (9, 3)  # once each: images of both streams, masks of the labelled
-    assert_equal(take(loaders.training_loader(stored, split, OPTIONS, with_unlabelled=True), 3), expected)
+    assert_equal(take(loaders.training_loader(stored, split, OPTIONS, sources=examples.SOURCES), 3), expected)
     for record, image, label in loaders.evaluation_examples(stored, stored.records, threads=4):
         np.testing.assert_array_equal(image, data_set.images[record.position])
         np.testing.assert_array_equal(label, data_set.labels[record.position])

@@ -7,11 +7,11 @@ import numpy as np
 
 from crcfp_jax.common.classes import ClassInfo
 from crcfp_jax.common.errors import UserError
-from data_pipelines import build, loaders, recipes
+from data_pipelines import build, examples, loaders, recipes
 from data_pipelines.data_set import Record
 from data_pipelines.units import Splits, Unit
 
-OPTIONS = loaders.LoaderOptions(
+OPTIONS = examples.LoaderOptions(
     side=32,
     microns_per_pixel=0.25,
     labelled_scale=(0.5, 2.0),
@@ -73,7 +73,8 @@ def noise(count, height=48, width=40):
 def loader(data_set, labelled=3, *, with_unlabelled=True, sampling=None, **changes):
     options = dataclasses.replace(OPTIONS, **changes)
     split = data_set.split(labelled)
-    return loaders.training_loader(data_set, split, options, with_unlabelled=with_unlabelled, sampling=sampling)
+    sources = examples.SOURCES if with_unlabelled else ()
+    return loaders.training_loader(data_set, split, options, sources=sources, sampling=sampling)
 
 
 def take(iterator, count):
