@@ -191,23 +191,9 @@ install_extras() {
 
 # ---------------------------------------------------------------- the processes
 
-# True for the versions of jaxlib that know the flag; an unknown one aborts the process. Read from the installed
-# metadata, because importing jax takes seconds; before the installation, pyproject.toml's bounds say the same.
-knows_fusion_flag() {
-  local metadata
-  for metadata in "$venv"/lib/python3*/site-packages/jaxlib-*.dist-info; do
-    [[ ! -d $metadata || $metadata == */jaxlib-0.1[0-2].* ]] || return 1
-  done
-}
-
 # Sets `settings` to the variables, as NAME=value, that a process on this kind of device gets.
 device_settings() {
   settings=()
-  [[ -n ${JAX_COMPILATION_CACHE_DIR+set} ]] || settings+=("JAX_COMPILATION_CACHE_DIR=$root/.jax_cache")
-  # XLA:CPU convolutions are 1.4 to 1.8 times faster without this fusion.
-  if [[ $extra == cpu && ${XLA_FLAGS:-} != *xla_cpu_experimental_ynn_fusion_type* ]] && knows_fusion_flag; then
-    settings+=("XLA_FLAGS=${XLA_FLAGS:+$XLA_FLAGS }--xla_cpu_experimental_ynn_fusion_type=-individual_convolution")
-  fi
   # Asked for, not detected (here, or by the launch that started this job step): in an environment with CUDA, JAX would
   # take the GPU all the same.
   if [[ ${CRCFP_EXTRA:-} == cpu && -z ${JAX_PLATFORMS:-} && ${CRCFP_DISTRIBUTED:-} != auto ]]; then

@@ -6,6 +6,7 @@ from pathlib import Path
 from quick_compilation import FLAGS
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))  # of commands too
 if os.environ["JAX_PLATFORMS"] == "cpu":
     given = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{given} --xla_force_host_platform_device_count=4 {FLAGS}"
@@ -21,7 +22,6 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 REAL_DATA = Path(os.environ.get("CRCFP_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))

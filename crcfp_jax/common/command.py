@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import OF_THE_DISK, describe_os_error, is_user_fixable, told_by_a_library
+from crcfp_jax.common.jax_environment import prepare_jax
 from crcfp_jax.common.words import one_line, shown
 
 _in_command = _at_once = False
@@ -34,6 +35,7 @@ def run_main(main: Callable[[], Any]) -> NoReturn:
     """
     global _in_command
     _in_command = True
+    prepare_jax()
     atexit.register(gc.freeze)  # looking for garbage once more as the process ends would take half a second
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names and µ must not end a command where a terminal can't show them

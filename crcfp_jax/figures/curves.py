@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from crcfp_jax.common.palette import GREY
 from crcfp_jax.config import default
 from crcfp_jax.figures.runs import Comparison, MissingRuns, Run
 from crcfp_jax.figures.style import CYCLE, MARKERS, SINGLE, Drawing, look, styled
+from crcfp_jax.methods.systems.palette import GREY
 from crcfp_jax.tables.paper import PaperRow, paper_rows
 from data_pipelines.recipes import unit_name
 

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
-from crcfp_jax.common.palette import BLUE, VERMILION
 from crcfp_jax.evaluation.metrics import accuracy, confusion_matrix, mean_iou
 from crcfp_jax.evaluation.pictures import colourise
 from crcfp_jax.figures.choice import Example, predictions, shown_examples
 from crcfp_jax.figures.models import restore
 from crcfp_jax.figures.runs import SUPERVISED, SYSTEMS, Comparison, MissingRuns, Run
 from crcfp_jax.figures.style import HATCH_PATTERN, Drawing, hatched, look, picture_grid, rgb, styled, swatch
+from crcfp_jax.methods.systems.palette import BLUE, VERMILION
 
 LINE, GAP = 0.14, 0.05  # inches: height of a line of text, space between pictures
 

@@ -14,11 +14,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from crcfp_jax.common.classes import IGNORED, ClassInfo
-from crcfp_jax.common.palette import BLACK, GREY
 from crcfp_jax.figures.embeddings import WindowedExample, balance, candidates, context_ratio
 from crcfp_jax.figures.models import restore
 from crcfp_jax.figures.runs import SEMI_SUPERVISED, SUPERVISED, Comparison, MissingRuns, Run
 from crcfp_jax.figures.style import DOUBLE, Drawing, bare, look, rgb, styled
+from crcfp_jax.methods.systems.palette import BLACK, GREY
 
 MARKED = (0.25, 0.5, 0.75)  # rows and columns, as shares of the shared region, of the places that are numbered
 EDGE = "#555B61"  # of points, whose class may be a light colour

@@ -23,11 +23,11 @@ class Child:
     is alone in its process group, so that Ctrl-C reaches this process only, which then stops it in order.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, lock: Lock, compile_cache: Path):
+    def __init__(self, command: Sequence[str], log: Path, lock: Lock):
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         # Unbuffered, the log can be read meanwhile, and an error stands after what was printed before it.
         always = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-        environment = {"JAX_COMPILATION_CACHE_DIR": str(compile_cache)} | os.environ | always
+        environment = os.environ | always
         with user_error_on_write(log):
             log.parent.mkdir(parents=True, exist_ok=True)
             self._log, self._start = log, log.stat().st_size if log.exists() else 0

@@ -70,12 +70,7 @@ class Work:
             saved = self._folder.checkpoint(run.name)
             self._display.start(number, run.label, f"goes on from step {saved}" if saved else "started")
             started = time.monotonic()
-            child = Child(
-                self._command(run),
-                self._folder.log(run.name),
-                lock,
-                self._folder.workdir.resolve() / ".jax_cache",
-            )
+            child = Child(self._command(run), self._folder.log(run.name), lock)
         code = self._watch(child, run)
         self._folder.add_duration(run, time.monotonic() - started)
         outcome = self._outcome(run, code, child)

@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crcfp_jax.common.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from crcfp_jax.common.words import METRICS
+from crcfp_jax.methods.systems.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 WIDTH, HEIGHT = 420, 220
 LEFT, RIGHT, TOP, BOTTOM = 48, 10, 10, 30  # pixels around the plot

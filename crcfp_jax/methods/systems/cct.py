@@ -1,7 +1,7 @@
 """CCT, cross-consistency training (Ouali, Hudelot and Tami 2020)."""
 
-from crcfp_jax.common.palette import ORANGE
 from crcfp_jax.methods.systems.definition import Method, Stream, Term, Variant
+from crcfp_jax.methods.systems.palette import ORANGE
 
 CCT = Method(
     name="cct",

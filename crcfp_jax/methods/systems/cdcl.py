@@ -1,7 +1,7 @@
 """CDCL, cross-patch dense contrast with a mean teacher (Wu et al. 2022)."""
 
-from crcfp_jax.common.palette import PURPLE
 from crcfp_jax.methods.systems.definition import Method, Stream, Term, Variant
+from crcfp_jax.methods.systems.palette import PURPLE
 
 STUDENT, TEACHER = "altered", "unaltered"
 

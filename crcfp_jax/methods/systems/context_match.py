@@ -1,7 +1,7 @@
 """ContextMatch, ours."""
 
-from crcfp_jax.common.palette import PURPLE
 from crcfp_jax.methods.systems.definition import Method, Stream, Term, Variant
+from crcfp_jax.methods.systems.palette import PURPLE
 
 STREAMS = (
     Stream("weak", "view_a", "weak", teacher=True),

@@ -4,8 +4,8 @@ Scheme 1 is the contrast alone, which is CAC (Lai et al. 2021); scheme 2 adds en
 adds cross-consistency. The contrast looks at two crops, the other terms at the whole image.
 """
 
-from crcfp_jax.common.palette import GREEN, SKY, VERMILION
 from crcfp_jax.methods.systems.definition import Method, Stream, Term, Variant
+from crcfp_jax.methods.systems.palette import GREEN, SKY, VERMILION
 
 WHOLE = Stream("unlabelled", "unlabelled")
 CROPS = (Stream("view_a", "view_a"), Stream("view_b", "view_b"))

@@ -6,7 +6,7 @@ A term that a method lacks does not exist in its compiled step: no forward pass,
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from crcfp_jax.common.palette import BLUE
+from crcfp_jax.methods.systems.palette import BLUE
 
 SOURCES = ("image", "unlabelled", "view_a", "view_b")  # keys of a batch that hold images
 AUGMENTATIONS = ("none", "weak", "strong", "strong_view")

@@ -1,7 +1,7 @@
 """Training on the labelled crops alone: the baseline, in the variants that the paper's tables need."""
 
-from crcfp_jax.common.palette import BLACK, GREY, PALE
 from crcfp_jax.methods.systems.definition import Method, Variant
+from crcfp_jax.methods.systems.palette import BLACK, GREY, PALE
 
 SUPERVISED_ONLY = Method(
     name="supervised",

@@ -4,8 +4,8 @@ Of its probabilities (Tarvainen and Valpola 2017), or of its sure classes in vie
 Sohn et al. 2020; UniMatch V2: Yang et al. 2025).
 """
 
-from crcfp_jax.common.palette import PURPLE
 from crcfp_jax.methods.systems.definition import Method, Stream, Term, Variant
+from crcfp_jax.methods.systems.palette import PURPLE
 
 WEAK = Stream("weak", "view_a", "weak", teacher=True)
 REPEATS = "the student should name the teacher's class where the teacher is sure"

@@ -8,12 +8,12 @@ pytest.importorskip("matplotlib")
 from matplotlib.colors import to_rgb
 
 from crcfp_jax.common.classes import ClassInfo
-from crcfp_jax.common.palette import BLUE, VERMILION
 from crcfp_jax.common.spacing import evenly_spaced
 from crcfp_jax.figures import choice, clusters, embeddings, umaps
 from crcfp_jax.figures.choice import Example
 from crcfp_jax.figures.predictions import Compared, draw_predictions, error_colours
 from crcfp_jax.figures.runs import MissingRuns
+from crcfp_jax.methods.systems.palette import BLUE, VERMILION
 from data_pipelines.data_set import Record
 
 RECORD = Record("a", "test", 0, "h", "p", "i", 0, 0, True, 0.5)
