@@ -13,7 +13,7 @@ from crcfp_jax.slides.writing.band import NOT_ANALYSED, Band, OutputGrid
 from crcfp_jax.slides.writing.mask import PNG_PIXELS
 from data_pipelines.reading.tissue import Tissue
 
-ROWS = 256  # of a band: files don't depend on the rows that come at a time
+ROWS = 512  # of a band: files don't depend on the rows that come at a time
 WAITING = 2  # bands that a writer may be behind
 
 

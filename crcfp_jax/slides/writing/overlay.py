@@ -60,7 +60,9 @@ class OverlayWriter:
         microns_per_pixel = self._grid.microns_per_pixel * self._grid.width / view.size[1]
         laid_over = lay_over(picture, self._labels_at(view.size), self._classes)
         below_width = max(SHORTEST, view.size[1])
-        parts = [laid_over, scale_bar(below_width, microns_per_pixel), legend(self._entries(), below_width)]
+        if below.shape[1] != below_width:  # below small images it is as wide as before, and drawing it takes time
+            below = legend(self._entries(), below_width)
+        parts = [laid_over, scale_bar(below_width, microns_per_pixel), below]
         save_fast(on_paper(parts), self._path)
 
     def close(self) -> None:
