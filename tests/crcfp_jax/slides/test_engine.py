@@ -1,7 +1,7 @@
 """Windows, blending and the pipeline, against a plain reference that takes one window after another."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -247,6 +247,46 @@ def test_an_error_anywhere_ends_the_run_with_it_and_no_read_goes_on(where):
         finally:
             assert picture.active == 0
     assert where != "file" or len(calls) == 1
+
+
+def test_canvases_share_batches_and_one_that_fails_harms_no_other():
+    class Fault(Exception):
+        pass
+
+    def fail(count, arrays):
+        raise Fault
+
+    network, mesh = Network(), window_mesh(jax.local_devices()[:1])
+    pictures = [Picture(40, 50, seed) for seed in range(4)]
+    found = [Rows(50, 3) for _ in pictures]
+    with (
+        ThreadPoolExecutor(2) as pool,
+        Engine(network, mesh=mesh, side=32, batch_size=5, pool=pool) as engine,
+    ):
+        timings = [
+            engine.send(job(picture, Tiling(40, 50, 32, 24), fail if number == 1 else rows))
+            for number, (picture, rows) in enumerate(zip(pictures, found, strict=True))
+        ]
+        assert not timings[3].done()  # its last window waits for others
+        engine.flush()
+        for number, (picture, rows, timing) in enumerate(zip(pictures, found, timings, strict=True)):
+            if number == 1:
+                with pytest.raises(Fault):
+                    timing.result()
+                continue
+            assert timing.result().windows == 4
+            np.testing.assert_allclose(
+                np.concatenate(rows.parts), reference(picture, Tiling(40, 50, 32, 24)), atol=HALF
+            )
+    assert [shape[0] for shape in network.shapes] == [5, 5, 5, 5]  # 16 windows; the last is padded to a known shape
+
+
+def test_what_has_not_ended_is_given_up_with_the_engine():
+    mesh = window_mesh(jax.local_devices()[:1])
+    with ThreadPoolExecutor(2) as pool, Engine(Network(), mesh=mesh, side=32, batch_size=9, pool=pool) as engine:
+        timing = engine.send(job(Picture(40, 50), Tiling(40, 50, 32, 24), lambda *_: None))
+    with pytest.raises(CancelledError):
+        timing.result()
 
 
 def test_a_strip_is_that_part_of_the_canvas():
