@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from crcfp_jax.common.drawing import FAINT_INK, INK, PAPER, legible, own_font, shortened
 
@@ -22,12 +22,23 @@ def text_size(width: int) -> int:
     return min(34, max(15, width // 60))
 
 
-def legend(entries: Sequence[Entry], width: int) -> Picture:
-    """Swatches and their texts in as many rows as it takes; a text longer than a row loses its middle."""
+def legend_height(entries: Sequence[Entry], width: int) -> int:
+    """Pixels of a legend's height."""
+    return _pitch(width) * len(_rows(entries, width)[0])
+
+
+def _pitch(width: int) -> int:
+    return round(1.9 * text_size(width))
+
+
+Placed = tuple[int, str, tuple[int, int, int] | None]  # column, text, colour
+
+
+def _rows(entries: Sequence[Entry], width: int) -> tuple[list[list[Placed]], ImageFont.FreeTypeFont]:
     size = text_size(width)
     texts, font = legible([text for text, _ in entries], size)
     swatch, gap = round(1.2 * size), round(0.5 * size)
-    rows: list[list[tuple[int, str, tuple[int, int, int] | None]]] = [[]]
+    rows: list[list[Placed]] = [[]]
     x = 0
     for text, (_, colour) in zip(texts, entries, strict=True):
         text = shortened(text, float(width - swatch - gap), font)
@@ -37,7 +48,14 @@ def legend(entries: Sequence[Entry], width: int) -> Picture:
             x = 0
         rows[-1].append((x, text, colour))
         x += extent + 3 * gap
-    pitch = round(1.9 * size)
+    return rows, font
+
+
+def legend(entries: Sequence[Entry], width: int) -> Picture:
+    """Swatches and their texts in as many rows as it takes; a text longer than a row loses its middle."""
+    rows, font = _rows(entries, width)
+    size, pitch = text_size(width), _pitch(width)
+    swatch, gap = round(1.2 * size), round(0.5 * size)
     canvas = Image.new("RGB", (width, pitch * len(rows)), PAPER)
     draw = ImageDraw.Draw(canvas)
     for number, row in enumerate(rows):

@@ -1,8 +1,10 @@
 """The classes laid over the slide's picture, for people."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
@@ -11,7 +13,16 @@ from crcfp_jax.slides.writing.areas import AreaCount
 from crcfp_jax.slides.writing.band import NOT_ANALYSED, Band, OutputGrid
 from crcfp_jax.slides.writing.blocks import BlockSums
 from crcfp_jax.slides.writing.geojson import BACKGROUND
-from crcfp_jax.slides.writing.legend import MARGIN, Entry, legend, on_paper, save_fast, scale_bar, text_size
+from crcfp_jax.slides.writing.legend import (
+    MARGIN,
+    Entry,
+    legend,
+    legend_height,
+    on_paper,
+    save_fast,
+    scale_bar,
+    text_size,
+)
 from data_pipelines.reading.resample import SAME, View
 from data_pipelines.reading.slide import Slide
 
@@ -31,10 +42,25 @@ class OverlayWriter:
     """
 
     def __init__(self, folder: Path, grid: OutputGrid, classes: Sequence[ClassInfo], slide: Slide):
-        self._path, self._grid, self._classes, self._slide = folder / "overlay.png", grid, classes, slide
+        self._path, self._grid, self._classes = folder / "overlay.png", grid, classes
         self._count = AreaCount(len(classes))
         self._blocks = BlockSums(grid.height, grid.width, len(classes) + 1, longest=LONGEST)
         self._labels: list[np.ndarray] = []  # rows of blocks
+        self._view = self._fitting_view(slide)
+        # The slide's picture is read while the network is at work: finer levels of large slides take seconds.
+        self._reader = ThreadPoolExecutor(1, "overview")
+        self._picture = self._reader.submit(self._view.read, 0, 0, *self._view.size)
+
+    def _fitting_view(self, slide: Slide) -> View:
+        """The slide at the size that leaves room for what stands below it, whatever the shares will be."""
+        height, width = slide.size
+        whole, paper = max(height, width), LONGEST - 2 * MARGIN
+        longer = min(paper / (1 + SAME), max(ENLARGED, whole))  # a view may be a little larger than it was asked to be
+        # What stands below takes its room from a tall picture, with a row to spare as that makes the picture narrower.
+        below = max(SHORTEST, round(longer * width / whole))
+        entries = self._entries([1.0] * len(self._classes), 1.0)
+        room = paper - legend_height(entries, below) - 2 * MARGIN - 5 * text_size(below)
+        return View(slide, whole / min(longer, room / (1 + SAME) * whole / height))
 
     def write(self, band: Band) -> None:
         """Keeps the most frequent class of each block of pixels."""
@@ -46,27 +72,19 @@ class OverlayWriter:
         self._count.not_analysed += int(not_analysed)
 
     def finish(self) -> None:
-        """Reads the slide's picture and writes the file."""
-        height, width = self._slide.size
-        whole = max(height, width)
-        paper = LONGEST - 2 * MARGIN
-        longer = min(paper / (1 + SAME), max(ENLARGED, whole))  # a view may be a little larger than it was asked to be
-        # What stands below takes its room from a tall picture, with a row to spare as that makes the picture narrower.
-        below = legend(self._entries(), max(SHORTEST, round(longer * width / whole)))
-        room = paper - below.shape[0] - 2 * MARGIN - 5 * text_size(below.shape[1])
-        longer = min(longer, room / (1 + SAME) * whole / height)
-        view = View(self._slide, whole / longer)
-        picture = view.read(0, 0, *view.size)
-        microns_per_pixel = self._grid.microns_per_pixel * self._grid.width / view.size[1]
-        laid_over = lay_over(picture, self._labels_at(view.size), self._classes)
-        below_width = max(SHORTEST, view.size[1])
-        if below.shape[1] != below_width:  # below small images it is as wide as before, and drawing it takes time
-            below = legend(self._entries(), below_width)
-        parts = [laid_over, scale_bar(below_width, microns_per_pixel), below]
+        """Writes the file."""
+        picture = self._picture.result()
+        height, width = self._view.size
+        microns_per_pixel = self._grid.microns_per_pixel * self._grid.width / width
+        laid_over = lay_over(picture, self._labels_at((height, width)), self._classes)
+        below = max(SHORTEST, width)
+        entries = self._entries(self._count.shares, self._count.not_analysed / (self._grid.height * self._grid.width))
+        parts = [laid_over, scale_bar(below, microns_per_pixel), legend(entries, below)]
         save_fast(on_paper(parts), self._path)
 
     def close(self) -> None:
-        """There is nothing to give up."""
+        """Ends what reads the slide."""
+        self._reader.shutdown(cancel_futures=True)
 
     def _labels_at(self, size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
         """The class at the centre of each pixel of a picture of the whole slide."""
@@ -76,13 +94,13 @@ class OverlayWriter:
         )
         return np.concatenate(self._labels)[rows[:, None], columns]
 
-    def _entries(self) -> list[Entry]:
+    def _entries(self, shares: Sequence[float], not_analysed: float) -> list[Entry]:
+        """Of the legend: `shares` of the analysed area for each class, and the share of the picture that was not."""
         entries: list[Entry] = []
-        for info, share in zip(self._classes, self._count.shares, strict=True):
+        for info, share in zip(self._classes, shares, strict=True):
             entries.append((f"{info.name} {percent(share)}", None if info.name == BACKGROUND else info.colour))
-        if self._count.not_analysed:
-            share = self._count.not_analysed / (self._grid.height * self._grid.width)
-            entries.append((f"not analysed: {percent(share)} of the picture", None))
+        if not_analysed:
+            entries.append((f"not analysed: {percent(not_analysed)} of the picture", None))
         return entries
 
 
@@ -90,18 +108,20 @@ def lay_over(
     picture: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"], classes: Sequence[ClassInfo]
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A picture with the colours of its pixels' classes over it, and outlines inside each class's regions."""
-    colours, outlines = (np.zeros((256, 3), np.float32) for _ in range(2))
-    opacity = np.zeros(256, np.float32)
+    colours, outlines = (np.zeros((256, 3), np.uint8) for _ in range(2))
+    shown = np.zeros(256, np.uint8)
     for number, info in enumerate(classes):
         if info.name != BACKGROUND:
-            colours[number], outlines[number], opacity[number] = info.colour, outline_colour(info.colour), OPACITY
+            colours[number], outlines[number], shown[number] = info.colour, outline_colour(info.colour), 255
     edge = _edges(labels)
-    laid_over = np.empty_like(picture)
+    laid_over = picture.copy()
     for top in range(0, len(picture), ROWS):
         rows = slice(top, top + ROWS)
-        alpha = opacity[labels[rows]][..., None]
-        mixed = picture[rows] * (1 - alpha) + colours[labels[rows]] * alpha
-        laid_over[rows] = np.where(edge[rows, :, None] & (alpha > 0), outlines[labels[rows]], mixed)
+        visible = cv2.LUT(labels[rows], shown)
+        colour = cv2.LUT(cv2.merge([labels[rows]] * 3), colours[None])
+        cv2.copyTo(cv2.addWeighted(picture[rows], 1 - OPACITY, colour, OPACITY, 0), visible, laid_over[rows])
+        y, x = np.nonzero(edge[rows] & (visible > 0))
+        laid_over[rows][y, x] = outlines[labels[rows][y, x]]
     return laid_over
 
 
