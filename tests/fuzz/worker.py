@@ -23,8 +23,9 @@ from seed_pictures import MASKS, PICTURES
 from seed_texts import ANNOTATIONS, WEIGHTS
 
 from crcfp_jax.common.errors import UserError
+from data_pipelines.reading import vendor
 
-MEMORY = 2**29  # bytes that reading a file of some kB may take, besides what the process has
+MEMORY = 2**29  # bytes that reading a file of some kB may take, besides what the process has; or OpenSlide's process
 LONGEST = 600  # characters of a line
 
 
@@ -32,6 +33,31 @@ def all_seeds(scratch: Path) -> dict[str, list[Seed]]:
     """Every seed, by the kind of what it is."""
     files = {"pictures and slides": PICTURES, "masks": MASKS, "annotations": ANNOTATIONS, "published weights": WEIGHTS}
     return {kind: file_seeds(own) for kind, own in files.items()} | folder_seeds(scratch)
+
+
+class Readers:
+    """The memory of OpenSlide's processes, whose peak is read before they end."""
+
+    def __init__(self) -> None:
+        self._ended: list[int] = []
+        end = vendor.ReaderProcess.end
+
+        def measured(reader: vendor.ReaderProcess) -> None:
+            self._ended.append(peak_memory(reader._process.pid))
+            end(reader)
+
+        vendor.ReaderProcess.end = measured
+
+    def reset(self) -> None:
+        """Forgets what there has been."""
+        self._ended.clear()
+        for reader in vendor._idle:
+            if reader.alive:
+                reset_peak(reader._process.pid)
+
+    def peak(self) -> int:
+        """The most bytes that one of them has had since."""
+        return max([*self._ended, *(peak_memory(reader._process.pid) for reader in vendor._idle)], default=0)
 
 
 class Case:
@@ -46,13 +72,14 @@ class Case:
         self.expected = seed.read(folder)
         self.others = {path for path in folder.rglob("*") if path.is_file()}
 
-    def run(self, rng: random.Random) -> dict:
+    def run(self, rng: random.Random, readers: Readers) -> dict:
         """Damages, reads and judges."""
         content, done = damage(self.whole, self.seed.form, rng)
         while content == self.whole:
             content, done = damage(self.whole, self.seed.form, rng)
         self.path.write_bytes(content)
         reset_peak()
+        readers.reset()
         before, started = peak_memory(), time.perf_counter()
         try:
             outcome, text = self._read(sealed=done == "png_chunk")
@@ -61,7 +88,7 @@ class Case:
             for path in self.folder.rglob("*"):  # what reading has written, such as a report
                 if path.is_file() and path not in self.others:
                     path.unlink()
-        taken = peak_memory() - before
+        taken = max(peak_memory() - before, readers.peak())
         if taken > MEMORY:
             outcome = "memory"
         return {
@@ -93,13 +120,14 @@ def main() -> None:
     seeds = all_seeds(folder / "scratch")
     print(json.dumps({kind: [seed.name for seed in own] for kind, own in seeds.items()}), file=answers, flush=True)
     cases: dict[tuple[str, int], Case] = {}
+    readers = Readers()
     for line in sys.stdin:
         kind, number, case = json.loads(line)
         if (kind, number) not in cases:
             cases[kind, number] = Case(folder / "cases" / kind / str(number), seeds[kind][number])
         rng = random.Random(f"{campaign} {kind} {number} {case}")
         with contextlib.redirect_stdout(sys.stderr):
-            answer = cases[kind, number].run(rng)
+            answer = cases[kind, number].run(rng, readers)
         print(json.dumps(answer), file=answers, flush=True)
 
 

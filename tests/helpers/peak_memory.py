@@ -6,11 +6,11 @@
 from pathlib import Path
 
 
-def peak_memory():
-    """Bytes, since the process began or since `reset_peak`."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
+def peak_memory(process="self"):
+    """Bytes, since the process began or since `reset_peak`; 0 of one that has ended."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
-def reset_peak():
-    Path("/proc/self/clear_refs").write_text("5")
+def reset_peak(process="self"):
+    Path(f"/proc/{process}/clear_refs").write_text("5")
