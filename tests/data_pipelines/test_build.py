@@ -95,14 +95,14 @@ def test_killed_build_is_not_taken_for_finished(tmp_path):
     write_bcss(tmp_path / "raw", ("A1", "A2", "A7"), height=40, width=30)
     script = """
 import os, signal, sys
-from data_pipelines.storage import store
+from data_pipelines.storage.builder import TissueBuilder
 from data_pipelines.build import main
-collect = store.TissueBuilder._collect
+collect = TissueBuilder._collect
 def killed(self, record, counts):
     if len(self.collected.records) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return collect(self, record, counts)
-store.TissueBuilder._collect = killed
+TissueBuilder._collect = killed
 main(["bcss", "--raw_dir", sys.argv[1], "--data_dir", sys.argv[2]])
 """
     arguments = [sys.executable, "-c", script, tmp_path / "raw", tmp_path / "data"]
