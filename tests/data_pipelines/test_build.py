@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -202,6 +203,15 @@ sys.exit(bool(of_jax) or any(name in sys.modules for name in ("tensorflow", "jax
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
     arguments = [sys.executable, "-c", script, tmp_path / "raw", tmp_path / "data"]
     subprocess.run(arguments, check=True, env=environment)
+
+
+def test_nothing_is_left_in_the_temporary_directory(tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    write_bcss(tmp_path / "raw", height=40, width=30)
+    built = build("bcss", tmp_path / "raw", tmp_path / "data")
+    assert len(open_data_set(built.path.parents[1], "bcss").source("train", labels=True)) == 1
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def _store(tmp_path, *tiles: Tile):
