@@ -65,10 +65,10 @@ def _join(items: Any, model: str) -> TrainState:
 
 
 def _score(metrics: Any) -> float:
-    """The validation mIoU of stored metrics; ValueError where there is none."""
+    """The validation mIoU, in percent, of stored metrics; ValueError where there is none."""
     score = metrics.get("mean_iou") if isinstance(metrics, dict) else None
-    if not isinstance(score, int | float):
-        raise ValueError("no number mean_iou")
+    if not isinstance(score, int | float) or not 0 <= score <= 100:
+        raise ValueError("no mean_iou from 0 to 100")
     return score
 
 
@@ -115,9 +115,10 @@ class Checkpoints:
         try:
             with user_error_on_write(self.folder):
                 self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=ITEMS)
-        except (ValueError, TypeError, AttributeError) as error:  # it reads every checkpoint's scores
+            self._scores()  # now, not when the next checkpoint is saved
+        except (ValueError, TypeError, AttributeError) as error:  # Orbax reads every checkpoint's scores
             raise UserError(
-                f"{self.folder}: the scores of a checkpoint can't be read ({error}): delete the damaged file "
+                f"{self.folder}: the scores of a checkpoint can't be read ({one_line(error)}): delete the damaged file "
                 "STEP/metrics/metrics, the checkpoint then counts as not evaluated"
             ) from error
 
@@ -131,11 +132,15 @@ class Checkpoints:
         Raises:
             UserError: no checkpoint has been evaluated.
         """
-        metrics = {step: self._manager.metrics(step) for step in self.steps()}
-        scores = {step: _score(values) for step, values in metrics.items() if values}
+        scores = self._scores()
         if not scores:
             raise UserError(f"{self.folder}: no checkpoint has a validation score to select the best by")
         return max(scores, key=lambda step: (scores[step], step))
+
+    def _scores(self) -> dict[int, float]:
+        """Validation mIoU of the steps that were evaluated; ValueError where one can't be read."""
+        metrics = {step: self._manager.metrics(step) for step in self.steps()}
+        return {step: _score(values) for step, values in metrics.items() if values}
 
     def save(
         self, state: TrainState, inference_stats: Any, data: dict, config: dict, metrics: dict[str, float] | None = None

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tiny import tiny_batch, tiny_config, tiny_parts, tiny_state
 
+from crcfp_jax.common.errors import UserError
 from crcfp_jax.runs.checkpoint import Checkpoints
 from crcfp_jax.training.step import make_train_step
 
@@ -32,3 +33,21 @@ def test_resume_with_frozen_parameters_warm_up_and_clipping(tmp_path, name):
         restored, _ = step(restored, batch, KEY)
     jax.tree.map(np.testing.assert_array_equal, restored, state)
     np.testing.assert_allclose(metrics["learning_rate"], 0.01 * (1 - 3 / 10) ** 0.9, rtol=1e-5)  # the warm-up's last
+
+
+DAMAGED_SCORES = ('{"mean_io', '{"mean_iot": 50.0}', '{"mean_iou": "50.0"}', '{"mean_iou": NaN}', "7")
+
+
+def test_a_damaged_score_is_told_when_the_folder_is_opened(tmp_path):
+    state = tiny_state(tiny_config(method="supervised"))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state, state.batch_stats, {}, {}, {"mean_iou": 50.0})
+    checkpoints.close()
+    scores = tmp_path / "checkpoints" / "0" / "metrics" / "metrics"
+    for text in DAMAGED_SCORES:
+        scores.write_text(text)
+        for read_only in (True, False):
+            with pytest.raises(UserError, match=r"checkpoints: the scores of a checkpoint can't be read .*: delete"):
+                Checkpoints(tmp_path, read_only=read_only)
+    scores.unlink()  # as the message advises
+    assert Checkpoints(tmp_path).steps() == [0]
