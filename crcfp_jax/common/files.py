@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from crcfp_jax.common.errors import UserError
 
 _ADVICE = {
@@ -148,7 +146,7 @@ def to_json_types(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return to_json_types(np.asarray(value).tolist()) if hasattr(value, "__array__") else str(value)
+    return to_json_types(value.__array__().tolist()) if hasattr(value, "__array__") else str(value)
 
 
 def write_json_atomic(path: str | os.PathLike, content: Any) -> None:

@@ -8,11 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import crcfp_jax
 from crcfp_jax.common.files import user_error_on_write
 from crcfp_jax.common.lock import Lock
 
-ROOT = Path(crcfp_jax.__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
 

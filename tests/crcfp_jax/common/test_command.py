@@ -3,11 +3,13 @@
 import errno
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
 
 import pytest
+from processes import ROOT
 
 from crcfp_jax.common import command
 from crcfp_jax.common.errors import UserError
@@ -45,6 +47,51 @@ def run(body):
 def test_one_line_and_no_traceback(body, code, message):
     done = run(body)
     assert (done.returncode, done.stdout, done.stderr) == (code, "started\n", message)
+
+
+INTERRUPTS = """
+import os, signal, sys
+def interrupt(event, arguments):
+    if event == "import" and arguments[0] == os.environ["INTERRUPT_AT"]:
+        os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(interrupt)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("crcfp_jax.main", "absl"),
+        ("crcfp_jax.evaluate", "jax"),
+        ("crcfp_jax.tables", "ml_collections"),
+        ("data_pipelines.build", "rich"),
+    ],
+)
+def test_interrupted_while_it_starts(module, imported, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTS)
+    path = os.pathsep.join([str(ROOT), str(tmp_path)])
+    environment = os.environ | {"PYTHONPATH": path, "INTERRUPT_AT": imported}
+    done = subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+ENDS_SLOWLY = """
+import threading, time
+from crcfp_jax.common.command import end_at_interrupt, run_main
+def main():
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    raise KeyboardInterrupt
+end_at_interrupt()
+run_main(main)
+"""
+
+
+def test_interrupted_again_while_it_ends():
+    with subprocess.Popen([sys.executable, "-c", ENDS_SLOWLY], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline() == "interrupted\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=50)[1] == "interrupted\n"
+    assert process.returncode == 130
 
 
 def test_a_defect_keeps_its_traceback():
