@@ -15,7 +15,8 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from types import FrameType
+from typing import Any, NoReturn, TextIO
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import OF_THE_DISK, describe_os_error, is_user_fixable, told_by_a_library
@@ -26,6 +27,7 @@ _in_command = _at_once = False
 _depth = 0  # of blocks that are silent
 _spoken: tuple | None = None  # hooks and level of logging from before `silent_threads`, while it is silent
 INTERRUPTED = 130  # the shell's code for a process ended by Ctrl-C
+AGAIN = 0.05  # seconds until a Ctrl-C that was ignored comes once more
 
 
 def end_at_interrupt() -> None:
@@ -45,22 +47,45 @@ def _end(*_: object) -> None:
 
 @contextmanager
 def _interrupt_raises() -> Iterator[None]:
-    """Within the block Ctrl-C raises KeyboardInterrupt, whatever `end_at_interrupt` has set."""
-    ends = signal.getsignal(signal.SIGINT) is _end
-    if ends:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Within the block Ctrl-C raises KeyboardInterrupt, also after `end_at_interrupt`, and is not lost then."""
+    if signal.getsignal(signal.SIGINT) is not _end:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.unraisablehook = _unraisable
     try:
         yield
     finally:
-        if ends:
-            signal.signal(signal.SIGINT, _end)
+        signal.signal(signal.SIGINT, _end)
+
+
+def _unraisable(unraisable: Any) -> None:
+    """Raises a KeyboardInterrupt that Python has ignored once more, a little later; shows other exceptions as ever.
+
+    JAX has Python call it whenever garbage is collected, and from there nothing can be raised.
+    """
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        signal.signal(signal.SIGALRM, _raise_again)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
+    elif _spoken is None:
+        sys.__unraisablehook__(unraisable)
+
+
+def _raise_again(_: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code is _unraisable.__code__:  # where it would be ignored again
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def run_main(main: Callable[[], Any]) -> NoReturn:
     """Runs `main` and exits: with its return value, or with 1 after one line on stderr for a `UserError`.
 
     A full disk, a used-up quota, a missing permission and a read-only file system are told in one line too, wherever
-    in the chain of causes they stand, since libraries wrap them. Everything else escapes with its traceback.
+    in the chain of causes they stand, since libraries wrap them. So do they with Ctrl-C: one that comes while an
+    extension module is imported is an ImportError. Everything else escapes with its traceback.
     """
     global _in_command
     _in_command = True
@@ -72,26 +97,39 @@ def run_main(main: Callable[[], Any]) -> NoReturn:
     try:
         with _interrupt_raises():
             code = main()
-    except KeyboardInterrupt:
-        sys.stdout.flush()
-        print("interrupted", file=sys.stderr)
-        code = INTERRUPTED
-    except Exception as error:
-        line = user_line(error)
+        sys.stdout.flush()  # the interpreter would tell in words of its own that this fails
+    except (KeyboardInterrupt, Exception) as error:
+        code, line = _ending(error)
         if line is None:
             if not (_several_processes() or _at_once):
                 raise
             traceback.print_exc()
-            line = "this is a defect of crcfp-jax; its traceback is above"
-        sys.stdout.flush()
-        print(f"error: {shown(line)}", file=sys.stderr)
-        code = 1
+            line = "error: this is a defect of crcfp-jax; its traceback is above"
+        _flush_or_drop(sys.stdout)
+        print(shown(line), file=sys.stderr)
     if code and (_several_processes() or _at_once):
         # An orderly exit would wait for the other processes, which wait for this one.
-        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _ending(error: BaseException) -> tuple[int, str | None]:
+    """The exit code for what has ended a command, and the line; None for a defect."""
+    if any(isinstance(cause, KeyboardInterrupt) for cause in causes(error)):
+        return INTERRUPTED, "interrupted"
+    if isinstance(error, BrokenPipeError):
+        return 1, "error: nobody reads any more what this prints (a pipe is closed)"
+    line = user_line(error)
+    return 1, None if line is None else f"error: {line}"
+
+
+def _flush_or_drop(stream: TextIO) -> None:
+    """Passes on what was printed; what nobody takes is dropped, which the interpreter would try again at its end."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -105,7 +143,9 @@ def silent_threads() -> Iterator[None]:
     global _at_once, _depth, _spoken
     if _spoken is None:
         _spoken = (sys.excepthook, sys.unraisablehook, threading.excepthook), logging.root.manager.disable
-    sys.excepthook = sys.unraisablehook = threading.excepthook = lambda *_: None
+    sys.excepthook = threading.excepthook = lambda *_: None
+    if sys.unraisablehook is not _unraisable:  # which is silent too
+        sys.unraisablehook = lambda *_: None
     logging.disable()
     _at_once = _in_command
     _depth += 1

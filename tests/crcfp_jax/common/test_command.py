@@ -15,8 +15,9 @@ from crcfp_jax.common import command
 from crcfp_jax.common.errors import UserError
 
 PROGRAM = """
-from crcfp_jax.common.command import run_main
+from crcfp_jax.common.command import end_at_interrupt, run_main
 from crcfp_jax.common.errors import UserError
+end_at_interrupt()
 def main():
     print("started")
     {body}
@@ -92,6 +93,49 @@ def test_interrupted_again_while_it_ends():
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=50)[1] == "interrupted\n"
     assert process.returncode == 130
+
+
+WRAPPED = """try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt as interrupt:
+        raise ImportError("Encountered an error while initializing the extension.") from interrupt"""
+
+
+def test_an_interrupt_that_a_library_has_wrapped():
+    done = run(WRAPPED)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "started\n", "interrupted\n")
+
+
+LOST = """
+    import gc, os, signal, time
+    from crcfp_jax.common.command import silent_threads
+    def interrupt(*_):
+        gc.callbacks.clear()
+        os.kill(os.getpid(), signal.SIGINT)
+    def collect():
+        gc.callbacks.append(interrupt)
+        gc.collect()
+        time.sleep(50)
+"""
+
+
+@pytest.mark.parametrize("body", ["    collect()", "    with silent_threads():\n        collect()"])
+def test_an_interrupt_while_garbage_is_collected(body):
+    done = run(LOST + body)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "started\n", "interrupted\n")
+
+
+@pytest.mark.parametrize("body", ["return None", "print('much' * 10**5)"])
+def test_an_output_that_takes_nothing(body):
+    program = [sys.executable, "-c", PROGRAM.format(body=body)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: the disk is full: free some space or choose another folder\n"
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 1 and said == "error: nobody reads any more what this prints (a pipe is closed)\n"
 
 
 def test_a_defect_keeps_its_traceback():
