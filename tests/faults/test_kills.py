@@ -99,7 +99,10 @@ def commands(inputs: Inputs) -> dict[str, Command]:
             lambda out: [sys.executable, "-m", "data_pipelines.build", "synthetic", "--data_dir", str(out)], stored
         ),
         "train": Command(lambda out: command("main", "--config", TINY_RUN, "--workdir", out, *data_flag), training),
-        "export": Command(lambda out: command("export", "--workdir", inputs.run, "--output", out), exported),
+        # A finished export is not made again without being asked, also where the kill came while its process ended.
+        "export": Command(
+            lambda out: command("export", "--workdir", inputs.run, "--output", out, "--overwrite"), exported
+        ),
         "predict": Command(
             lambda out: command("predict", "--model", inputs.model, "--output", out, "--mpp", "0.5", *pictures),
             predicted,
