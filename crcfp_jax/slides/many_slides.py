@@ -16,6 +16,7 @@ from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import user_error_on_write
 from crcfp_jax.portable_model.card import Card
 from crcfp_jax.portable_model.folder import load_model
+from crcfp_jax.runs.host_memory import KeptMemory
 from crcfp_jax.slides.engine import Engine, Timing
 from crcfp_jax.slides.formats import need_uncertainty
 from crcfp_jax.slides.frames import fingerprint, match_regions
@@ -93,6 +94,7 @@ class Pictures:
         self._card, self._folders, self._options, self._summary = card, folders, options, summary
         self._threads = ThreadPoolExecutor(threads, "finish")
         self._under_way: deque[tuple[Future, int]] = deque()  # being completed, and the windows of each
+        self._memory = KeptMemory()
 
     def __enter__(self) -> "Pictures":
         return self
@@ -107,6 +109,7 @@ class Pictures:
             UserError: not enough memory, for this one or one before.
         """
         self._make_room(engine)
+        self._memory.trim_if_grown()  # pictures of other sizes leave holes
         try:
             if (result := self._folders.finished(picture)) is not None:
                 self._summary.skipped(picture, result)
