@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from crcfp_jax.common.errors import UserError
 from crcfp_jax.common.files import OF_THE_DISK, describe_os_error, is_user_fixable, told_by_a_library
@@ -124,7 +124,7 @@ def _ending(error: BaseException) -> tuple[int, str | None]:
     return 1, None if line is None else f"error: {line}"
 
 
-def _flush_or_drop(stream: TextIO) -> None:
+def _flush_or_drop(stream: io.TextIOBase) -> None:
     """Passes on what was printed; what nobody takes is dropped, which the interpreter would try again at its end."""
     try:
         stream.flush()

@@ -25,6 +25,14 @@ run_main(main)
 """
 
 
+@pytest.fixture(autouse=True)
+def from_a_terminal():
+    """What a shell starts in the background ignores Ctrl-C, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def run(body):
     return subprocess.run(
         [sys.executable, "-c", PROGRAM.format(body=body)], capture_output=True, text=True, timeout=60, check=False
