@@ -1,4 +1,4 @@
-"""Times input alone, step alone and both together, with compile time and memory; the step always under shard_map.
+"""Times input alone, step alone and both together, with compile time, operations and memory; always under shard_map.
 
 python -m crcfp_jax.bench --config configs/quickstart.py [--steps 20] [--random_input] [--config.key=value ...]
 """
@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags
+from jax.sharding import AxisType
 from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 from rich.table import Table
@@ -66,6 +67,34 @@ def seconds_per_call(call: Callable[[], Any], count: int) -> list[float]:
     return times
 
 
+def count_operations(step: parallel.Step, state: Any, batch: parallel.Batch, key: jax.Array) -> float | None:
+    """Floating-point operations of a per-replica step on a whole batch, as XLA counts them; None where it can't.
+
+    As traced for one device of the CPU backend: what is compiled for a GPU calls cuDNN and cuBLAS, whose operations XLA
+    doesn't count. The body of a loop counts once.
+    """
+    try:
+        device = jax.local_devices(backend="cpu")[:1]
+    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+        return None
+    mesh = jax.make_mesh((1,), (parallel.AXIS,), axis_types=(AxisType.Auto,), devices=device)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, batch, key))
+    cost = parallel.parallelise(step, mesh, "shard_map").lower(*shapes).cost_analysis()
+    return (cost or {}).get("flops")
+
+
+def rate_line(operations: float | None, seconds: float) -> str:
+    """What a step computes, and how much of it a second.
+
+    Args:
+        operations: of a step; None: not known.
+        seconds: of a step.
+    """
+    if operations is None:
+        return "operations of a step: not known, as XLA gives no count here"
+    return f"operations of a step: {operations / 1e12:.4g} TFLOP, {operations / 1e12 / seconds:.4g} TFLOP/s"
+
+
 class Bench:
     """The compiled step of a config, with what it is fed."""
 
@@ -81,8 +110,8 @@ class Bench:
         with_unlabelled = bool(self.parts.method.sources)
         parallel.check_batch_sizes(config, jax.device_count(), with_unlabelled=with_unlabelled)
         network = self.parts.network(parallel.AXIS)
-        step = make_train_step(network, self.parts.method, config, self.parts.optimizer, parallel.AXIS)
-        step = parallel.parallelise(step, self.mesh, "shard_map")
+        self.replica_step = make_train_step(network, self.parts.method, config, self.parts.optimizer, parallel.AXIS)
+        step = parallel.parallelise(self.replica_step, self.mesh, "shard_map")
         sharding = parallel.replicated(self.mesh)
         self.state = create_state(
             self.parts.network(), self.parts.method, config, self.parts.optimizer, sharding=sharding
@@ -162,7 +191,10 @@ def main() -> None:
     console.print(table)
     for line in told:
         console.print(line, highlight=False)
-    console.print("memory, GiB: " + ", ".join(f"{name} {size:.2f}" for name, size in bench.memory().items()))
+    operations = count_operations(bench.replica_step, bench.state, bench.batch, bench.key)
+    console.print(rate_line(operations, statistics.median(measured["step alone"])), highlight=False)
+    memory = ", ".join(f"{name} {size:.2f}" for name, size in bench.memory().items())
+    console.print(f"memory, GiB: {memory}", highlight=False, soft_wrap=True)
     console.print(", ".join(f"{name} {version}" for name, version in versions().items()), highlight=False)
 
 
