@@ -1,15 +1,16 @@
 """Whole slides: memory, rate and how long the device is busy, on synthetic pyramidal TIFFs.
 
     python benchmarks/slides.py --model M --folder F [--sizes 20000x20000,20000x40000] [--tissue 0.3]
-    python benchmarks/slides.py --network none --folder F
+    python benchmarks/slides.py --network none --folder F           # or random
 
 Writes the slides (height x width, JPEG tiles, tissue in blobs on glass) into F where they are not there yet, predicts
 each in a process of its own, and times the bare network: the same compiled function on windows that lie in memory, in
 batches of the same size. Prints a table: megapixels a second, the share of time in which the device was busy, the rate
 of windows against the bare network's, and the process's peak memory.
 
-`--network none` takes a model whose network answers at once, five classes in windows of 320 pixels: what reading,
-blending and writing let pass, however fast a device is.
+Without a model of one's own, five classes in windows of 320 pixels: `--network none` takes one whose network answers at
+once, which shows what reading, blending and writing let pass, however fast a device is; `--network random` takes a
+ResNet-50 with the DeepLab v3+ decoder and random weights.
 """
 
 import argparse
@@ -30,8 +31,11 @@ from jax import export
 from tifffile import TiffWriter
 
 from crcfp_jax.common.files import write_atomic, write_json_atomic
+from crcfp_jax.models.network import Network
+from crcfp_jax.portable_model.artifact import PLATFORMS, export_network, inference_variables
 from crcfp_jax.portable_model.card import ARTIFACT, CARD, PARAMETERS, card_digest, describe_files, read_card
 from crcfp_jax.portable_model.folder import load_model, write_variables
+from crcfp_jax.training.state import initialise_variables
 from data_pipelines.synthesis import synthesise
 
 PATCH = 1024  # pixels; patches of synthetic tissue of one hospital are laid side by side
@@ -39,8 +43,15 @@ PATCHES = 8
 TILE = 512
 FACTOR = 4  # between the levels of the pyramid
 GLASS = 242
-BARE_SECONDS = 30
-BLOB = 10.0  # pixels, of the model that answers at once
+BLOB = 10.0  # pixels, of the network that answers at once
+WINDOW = 320  # pixels
+CLASSES = {
+    "tumour": [200, 30, 30],
+    "stroma": [240, 170, 200],
+    "inflammation": [60, 60, 200],
+    "necrosis": [90, 90, 90],
+    "other": [120, 200, 120],
+}
 
 
 def write_slide(path: Path, height: int, width: int, share: float, microns_per_pixel: float) -> None:
@@ -86,10 +97,10 @@ def write_slide(path: Path, height: int, width: int, share: float, microns_per_p
     temporary.rename(path)
 
 
-def write_model_that_answers_at_once(folder: Path) -> None:
-    """A model folder: every window has the same blobs of five classes."""
-    side, classes = 320, 5
-    noise = np.random.default_rng(0).normal(size=(side, side, classes)).astype(np.float32)
+def answer_at_once() -> tuple[dict, bytes]:
+    """Variables and artifact of a network that gives every window the same blobs of five classes."""
+    classes = len(CLASSES)
+    noise = np.random.default_rng(0).normal(size=(WINDOW, WINDOW, classes)).astype(np.float32)
     scores = np.exp(200 * cv2.GaussianBlur(noise, (0, 0), BLOB))
     variables = {"answer": scores / scores.sum(-1, keepdims=True)}
 
@@ -97,31 +108,50 @@ def write_model_that_answers_at_once(folder: Path) -> None:
         return {"probabilities": jnp.broadcast_to(variables["answer"], (*images.shape[:3], classes))}
 
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
-    images = jax.ShapeDtypeStruct((*export.symbolic_shape("b"), side, side, 3), jnp.uint8)
-    folder.mkdir(parents=True)
-    write_variables(folder / PARAMETERS, variables)
-    exported = export.export(jax.jit(network), platforms=("cpu", "cuda", "tpu"))(shapes, images)
-    write_atomic(folder / ARTIFACT, bytes(exported.serialize()))
-    names = ["tumour", "stroma", "inflammation", "necrosis", "other"]
-    colours = [[200, 30, 30], [240, 170, 200], [60, 60, 200], [90, 90, 90], [120, 200, 120]]
+    images = jax.ShapeDtypeStruct((*export.symbolic_shape("b"), WINDOW, WINDOW, 3), jnp.uint8)
+    return variables, bytes(export.export(jax.jit(network), platforms=PLATFORMS)(shapes, images).serialize())
+
+
+def answer_at_random() -> tuple[dict, bytes]:
+    """Variables and artifact of a ResNet-50 with the DeepLab v3+ decoder and random weights, as a run's export."""
+    network = Network(len(CLASSES), "resnet50", decoder="v3plus", output_stride=16, projection_dim=0)
+    initialise = jax.jit(lambda key: initialise_variables(network, key, WINDOW))
+    variables = jax.tree.map(np.array, inference_variables(initialise(jax.random.key(0))))
+    kernel = variables["params"]["classifier"]["logits"]["kernel"]
+    kernel -= kernel.mean(0)  # features are above 0: the class with the greatest sum would win nearly everywhere
+    return variables, export_network(network, variables)
+
+
+NETWORKS = {"none": answer_at_once, "random": answer_at_random}
+
+
+def write_model(folder: Path, name: str) -> None:
+    """A model folder of one of NETWORKS; it is there whole or not at all."""
+    variables, artifact = NETWORKS[name]()
+    temporary = folder.with_suffix(".part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    write_variables(temporary / PARAMETERS, variables)
+    write_atomic(temporary / ARTIFACT, artifact)
     card = {
         "format": 1,
-        "name": "answers at once",
+        "name": f"network {name}",
         "method": "none",
-        "classes": [{"name": name, "colour": colour} for name, colour in zip(names, colours, strict=True)],
+        "classes": [{"name": name, "colour": colour} for name, colour in CLASSES.items()],
         "microns_per_pixel": 0.5,
-        "window": side,
+        "window": WINDOW,
         "overlap": 0.25,
         "stride": 4,
         "uncertainty": False,
         "data": {"microns_per_pixel": 0.5},
         "versions": {"jax": jax.__version__},
-        "files": describe_files(folder),
+        "files": describe_files(temporary),
     }
-    write_json_atomic(folder / CARD, card | {"card_sha256": card_digest(card)})
+    write_json_atomic(temporary / CARD, card | {"card_sha256": card_digest(card)})
+    temporary.rename(folder)
 
 
-def bare_rate(folder: Path, batch_size: int) -> tuple[float, int]:
+def bare_rate(folder: Path, batch_size: int, seconds: float) -> tuple[float, int]:
     """Windows a second of the compiled network on one batch in memory, all devices at work, and a window's side."""
     model, devices = load_model(folder), jax.local_devices()
     side = model.card.window
@@ -130,7 +160,7 @@ def bare_rate(folder: Path, batch_size: int) -> tuple[float, int]:
     batch = np.random.default_rng(0).integers(0, 256, (size, side, side, 3), dtype=np.uint8)
     jax.block_until_ready(start(batch))
     started, windows, waiting = time.perf_counter(), 0, []
-    while time.perf_counter() - started < BARE_SECONDS:
+    while time.perf_counter() - started < seconds:
         waiting.append(start(batch))
         windows += size
         if len(waiting) > 2:
@@ -164,22 +194,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--model", type=Path)
-    model.add_argument("--network", choices=("none",))
+    model.add_argument("--network", choices=tuple(NETWORKS))
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--sizes", default="20000x20000,20000x40000", help="width x height, comma-separated")
     parser.add_argument("--tissue", type=float, default=0.3, help="share of the slide")
     parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--bare_seconds", type=float, default=30, help="that the bare network is timed for")
     parser.add_argument("--formats", default="mask,overlay,geojson,csv")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.model is None:
-        options.model = options.folder / "answers_at_once"
+        options.model = options.folder / f"network_{options.network}"
         if not options.model.exists():  # in a process of its own, as JAX is not to be started here
-            writing = multiprocessing.get_context("spawn").Process(
-                target=write_model_that_answers_at_once, args=(options.model,)
-            )
+            context = multiprocessing.get_context("spawn")
+            writing = context.Process(target=write_model, args=(options.model, options.network))
             writing.start()
             writing.join()
+            if writing.exitcode:
+                raise SystemExit(writing.exitcode)
     card = read_card(options.model)  # JAX is started here only afterwards: it would take a GPU's memory
     rows = []
     for size in options.sizes.split(","):
@@ -193,7 +225,7 @@ def main() -> None:
             )
         result, memory = predict(options, slide)
         rows.append((width, height, result, memory))
-    bare, side = bare_rate(options.model, options.batch_size)
+    bare, side = bare_rate(options.model, options.batch_size, options.bare_seconds)
     print(f"\nbare network: {bare:.1f} windows of {side} px a second, batches of {options.batch_size}")
     print("width height windows seconds megapixels/s device_busy of_bare of_bare_whole_command peak_GiB")
     for width, height, result, memory in rows:
