@@ -15,6 +15,8 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float32, Int32
 
+from data_pipelines.tiling import blending_weight
+
 AXIS = "window"
 WEIGHT = "weight"
 UNSEEN = 255  # class number of pixels that no window covers
@@ -61,8 +63,7 @@ def adder(mesh: Mesh) -> Callable[[Totals, Mapping[str, Any], Any], Totals]:
 def _add(totals: Totals, results: Mapping[str, Any], places: Int32[Array, "n 3"]) -> Totals:
     count, side = next(iter(results.values())).shape[:2]
     width = totals[WEIGHT].shape[2]
-    ramp = jnp.minimum(jnp.arange(side), jnp.arange(side)[::-1]).astype(jnp.float32) + 0.5
-    weight = jnp.square(jnp.outer(ramp, ramp))  # `data_pipelines.tiling.blending_weight`
+    weight = jnp.asarray(blending_weight(side))
 
     def body(number: Array, totals: Totals) -> Totals:
         top, left, valid = places[number]
