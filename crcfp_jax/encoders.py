@@ -3,6 +3,7 @@
 python -m crcfp_jax.encoders [--side 224] [NAME ...]
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -125,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.side < 1:
         raise UserError(f"--side {options.side}: give a number of pixels above 0")
+    # Nothing is computed. JAX would take a GPU's memory all the same, and counts no operations of a program for one.
+    os.environ["JAX_PLATFORMS"] = "cpu"
     names = options.names or list(PRESETS)
     for name in names:
         find_preset(name)
