@@ -129,15 +129,11 @@ def joined(parts: Sequence[Band]) -> Band:
         return parts[0]
     planes = {}
     for name in ("probabilities", "uncertainty"):
-        some = next((plane for part in parts if (plane := getattr(part, name)) is not None), None)
+        found = [getattr(part, name) for part in parts]
+        some = next((plane for plane in found if plane is not None), None)
         if some is not None:
-            planes[name] = np.concatenate(
-                [
-                    np.zeros((len(part.classes), *some.shape[1:]), some.dtype) if plane is None else plane
-                    for part in parts
-                    for plane in (getattr(part, name),)
-                ]
-            )
+            nothing = (np.zeros((len(part.classes), *some.shape[1:]), some.dtype) for part in parts)
+            planes[name] = np.concatenate([n if p is None else p for n, p in zip(nothing, found, strict=True)])
     return Band(parts[0].top, np.concatenate([part.classes for part in parts]), **planes)
 
 
